@@ -1,0 +1,278 @@
+//! The encoder: one method per kind of term, straight into a buffer.
+//!
+//! It writes the tags that every release from OTP 23 on takes (the "Emit" column of the term-format
+//! notes in `docs/`). It does not check that a tuple gets as many elements as its header promised:
+//! that is for the layers above (`Term`, serde), which know.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use num_bigint::{BigInt, Sign};
+use smallvec::SmallVec;
+
+use super::atom::Atom;
+use super::ids::{Pid, Port, Ref};
+use super::tag;
+
+/// From this size on a binary is chained to the message instead of copied into it.
+pub const CHAIN_FROM: usize = 4096;
+
+/// The atoms of one message, in the order of their first use: those that the distribution header
+/// names, so that the terms can refer to them by a byte.
+#[derive(Debug, Clone, Default)]
+pub struct AtomRefs(SmallVec<[Atom; 6]>);
+
+impl AtomRefs {
+    /// A header may name this many atoms; the rest stands in the terms in full.
+    pub const MAX: usize = 255;
+
+    /// The index of an atom, which is added if there is room for it.
+    pub fn index(&mut self, atom: &Atom) -> Option<u8> {
+        if let Some(index) = self.0.iter().position(|known| known == atom) {
+            return Some(index as u8);
+        }
+        if self.0.len() == Self::MAX {
+            return None;
+        }
+        self.0.push(atom.clone());
+        Some((self.0.len() - 1) as u8)
+    }
+
+    /// The atoms, in order.
+    pub fn as_slice(&self) -> &[Atom] {
+        &self.0
+    }
+}
+
+/// Writes terms into a buffer.
+///
+/// [`Encoder::new`] gives terms as `term_to_binary` does (without the version byte, see
+/// [`Encoder::version`]); [`Encoder::with_atoms`] gives the form for messages behind a
+/// distribution header.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    buf: &'a mut BytesMut,
+    atoms: Option<&'a mut AtomRefs>,
+    chain: Option<&'a mut Vec<Bytes>>,
+}
+
+impl<'a> Encoder<'a> {
+    /// Atoms in full, everything into `buf`.
+    pub fn new(buf: &'a mut BytesMut) -> Self {
+        Self { buf, atoms: None, chain: None }
+    }
+
+    /// Atoms as indices into `atoms`, the list that the distribution header will carry.
+    pub fn with_atoms(buf: &'a mut BytesMut, atoms: &'a mut AtomRefs) -> Self {
+        Self { buf, atoms: Some(atoms), chain: None }
+    }
+
+    /// Lets large binaries go into `chain` as they are, each after the bytes that precede it. The
+    /// message is then all of `chain`, followed by what is left in the buffer.
+    #[must_use]
+    pub fn chaining(mut self, chain: &'a mut Vec<Bytes>) -> Self {
+        self.chain = Some(chain);
+        self
+    }
+
+    /// The buffer, to write bytes that are encoded already.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        self.buf
+    }
+
+    /// True when atoms are written as indices, so that bytes encoded for themselves still fit (full
+    /// atoms are legal everywhere) but bytes of another message with indices do not.
+    pub fn refers_to_atoms(&self) -> bool {
+        self.atoms.is_some()
+    }
+
+    /// The version byte 131 that starts a term outside of distribution headers.
+    pub fn version(&mut self) {
+        self.buf.put_u8(tag::VERSION);
+    }
+
+    /// An atom.
+    pub fn atom(&mut self, atom: &Atom) {
+        if let Some(atoms) = self.atoms.as_deref_mut()
+            && let Some(index) = atoms.index(atom)
+        {
+            self.buf.put_slice(&[tag::ATOM_CACHE_REF, index]);
+            return;
+        }
+        let text = atom.as_str().as_bytes();
+        if let Ok(len) = u8::try_from(text.len()) {
+            self.buf.put_slice(&[tag::SMALL_ATOM_UTF8, len]);
+        } else {
+            // 255 characters of at most 4 bytes: always fits 16 bits.
+            self.buf.put_u8(tag::ATOM_UTF8);
+            self.buf.put_u16(text.len() as u16);
+        }
+        self.buf.put_slice(text);
+    }
+
+    /// An integer, in its shortest form.
+    pub fn i64(&mut self, value: i64) {
+        if let Ok(byte) = u8::try_from(value) {
+            self.buf.put_slice(&[tag::SMALL_INTEGER, byte]);
+        } else if let Ok(word) = i32::try_from(value) {
+            self.buf.put_u8(tag::INTEGER);
+            self.buf.put_i32(word);
+        } else {
+            self.small_big(value < 0, &value.unsigned_abs().to_le_bytes());
+        }
+    }
+
+    /// An unsigned integer, in its shortest form.
+    pub fn u64(&mut self, value: u64) {
+        match i64::try_from(value) {
+            Ok(value) => self.i64(value),
+            Err(_) => self.small_big(false, &value.to_le_bytes()),
+        }
+    }
+
+    /// An integer of any size, in its shortest form.
+    pub fn big(&mut self, value: &BigInt) {
+        if let Ok(value) = i64::try_from(value) {
+            return self.i64(value);
+        }
+        let (sign, magnitude) = value.to_bytes_le();
+        if magnitude.len() <= 255 {
+            return self.small_big(sign == Sign::Minus, &magnitude);
+        }
+        self.buf.put_u8(tag::LARGE_BIG);
+        self.buf.put_u32(magnitude.len() as u32);
+        self.buf.put_u8(u8::from(sign == Sign::Minus));
+        self.buf.put_slice(&magnitude);
+    }
+
+    fn small_big(&mut self, negative: bool, magnitude: &[u8]) {
+        let len = magnitude.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        self.buf.put_slice(&[tag::SMALL_BIG, len as u8, u8::from(negative)]);
+        self.buf.put_slice(&magnitude[..len]);
+    }
+
+    /// A float. Not-a-number and the infinities do not exist in Erlang; a BEAM closes the connection
+    /// for them, so it is for the caller to refuse them.
+    pub fn f64(&mut self, value: f64) {
+        debug_assert!(value.is_finite());
+        self.buf.put_u8(tag::NEW_FLOAT);
+        self.buf.put_f64(value);
+    }
+
+    /// The empty list, or the tail of a proper one.
+    pub fn nil(&mut self) {
+        self.buf.put_u8(tag::NIL);
+    }
+
+    /// Starts a list of `len` elements; then come these, then the tail ([`nil`](Self::nil) for a
+    /// proper list).
+    pub fn list_header(&mut self, len: u32) {
+        self.buf.put_u8(tag::LIST);
+        self.buf.put_u32(len);
+    }
+
+    /// A list of bytes, in the compact form where there are at most 65535.
+    pub fn byte_list(&mut self, bytes: &[u8]) {
+        match u16::try_from(bytes.len()) {
+            Ok(0) => self.nil(),
+            Ok(len) => {
+                self.buf.put_u8(tag::STRING);
+                self.buf.put_u16(len);
+                self.buf.put_slice(bytes);
+            }
+            Err(_) => {
+                self.list_header(bytes.len() as u32);
+                for &byte in bytes {
+                    self.buf.put_slice(&[tag::SMALL_INTEGER, byte]);
+                }
+                self.nil();
+            }
+        }
+    }
+
+    /// Starts a tuple of `arity` elements.
+    pub fn tuple_header(&mut self, arity: u32) {
+        if let Ok(arity) = u8::try_from(arity) {
+            self.buf.put_slice(&[tag::SMALL_TUPLE, arity]);
+        } else {
+            self.buf.put_u8(tag::LARGE_TUPLE);
+            self.buf.put_u32(arity);
+        }
+    }
+
+    /// Starts a map of `pairs` keys and values, each key before its value. Keys must differ: a BEAM
+    /// closes the connection for a key that comes twice.
+    pub fn map_header(&mut self, pairs: u32) {
+        self.buf.put_u8(tag::MAP);
+        self.buf.put_u32(pairs);
+    }
+
+    /// A binary, copied.
+    pub fn binary(&mut self, bytes: &[u8]) {
+        self.buf.put_u8(tag::BINARY);
+        self.buf.put_u32(bytes.len() as u32);
+        self.buf.put_slice(bytes);
+    }
+
+    /// A binary, chained where it is large and [`chaining`](Self::chaining) is on.
+    pub fn bytes(&mut self, bytes: &Bytes) {
+        self.buf.put_u8(tag::BINARY);
+        self.buf.put_u32(bytes.len() as u32);
+        match self.chain.as_deref_mut() {
+            Some(chain) if bytes.len() >= CHAIN_FROM => {
+                chain.push(self.buf.split().freeze());
+                chain.push(bytes.clone());
+            }
+            _ => self.buf.put_slice(bytes),
+        }
+    }
+
+    /// A bitstring whose last byte has `bits` (1 to 8) used bits, the high ones.
+    pub fn bitstring(&mut self, bytes: &[u8], bits: u8) {
+        if bits == 8 || bytes.is_empty() {
+            return self.binary(bytes);
+        }
+        self.buf.put_u8(tag::BIT_BINARY);
+        self.buf.put_u32(bytes.len() as u32);
+        self.buf.put_u8(bits);
+        self.buf.put_slice(bytes);
+    }
+
+    /// A pid.
+    pub fn pid(&mut self, pid: &Pid) {
+        self.buf.put_u8(tag::NEW_PID);
+        self.atom(&pid.node);
+        self.buf.put_u32(pid.id);
+        self.buf.put_u32(pid.serial);
+        self.buf.put_u32(pid.creation.0);
+    }
+
+    /// A port; the wide form only where the number needs it, which only nodes with `V4_NC` make.
+    pub fn port(&mut self, port: &Port) {
+        let narrow = u32::try_from(port.id).ok().filter(|&id| id < 1 << 28);
+        self.buf.put_u8(if narrow.is_some() { tag::NEW_PORT } else { tag::V4_PORT });
+        self.atom(&port.node);
+        match narrow {
+            Some(id) => self.buf.put_u32(id),
+            None => self.buf.put_u64(port.id),
+        }
+        self.buf.put_u32(port.creation.0);
+    }
+
+    /// A reference, with as many words as it came with.
+    pub fn reference(&mut self, reference: &Ref) {
+        self.buf.put_u8(tag::NEWER_REFERENCE);
+        self.buf.put_u16(reference.words().len() as u16);
+        self.atom(&reference.node);
+        self.buf.put_u32(reference.creation.0);
+        for &word in reference.words() {
+            self.buf.put_u32(word);
+        }
+    }
+
+    /// `fun Module:Function/Arity`.
+    pub fn export(&mut self, module: &Atom, function: &Atom, arity: u8) {
+        self.buf.put_u8(tag::EXPORT);
+        self.atom(module);
+        self.atom(function);
+        self.i64(i64::from(arity));
+    }
+}

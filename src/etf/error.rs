@@ -1,0 +1,98 @@
+//! What can be wrong with bytes that should be a term, and where.
+
+use std::fmt;
+
+/// Bytes that are not the term they should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecodeError {
+    /// Where the offending item starts, in bytes from the start of the term.
+    pub offset: usize,
+    /// Where in the value that was asked for (`order.items[3].price`); empty where nothing was asked for.
+    pub path: String,
+    /// What was wrong.
+    pub kind: DecodeErrorKind,
+}
+
+impl DecodeError {
+    /// An error at an offset, without a path.
+    pub fn new(offset: usize, kind: DecodeErrorKind) -> Self {
+        Self { offset, path: String::new(), kind }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{} (at byte {})", self.kind, self.offset)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// The ways in which bytes fail to be a term.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeErrorKind {
+    /// The bytes end inside an item.
+    #[error("the term is cut off: {needed} more bytes are needed")]
+    Truncated {
+        /// How many bytes are missing at least.
+        needed: usize,
+    },
+    /// A tag that no node may send here.
+    #[error("unknown tag {0}")]
+    UnknownTag(u8),
+    /// A tag that is known, but illegal at this place.
+    #[error("tag {0} is not allowed here")]
+    TagNotAllowed(u8),
+    /// Not the version byte 131.
+    #[error("version byte {0} instead of 131")]
+    Version(u8),
+    /// A count that the bytes behind it cannot hold.
+    #[error("{count} elements are announced, {left} bytes are left")]
+    Count {
+        /// The announced number of elements.
+        count: u64,
+        /// How many bytes follow.
+        left: usize,
+    },
+    /// A limit of [`Limits`](super::Limits) is exceeded.
+    #[error("{what} is {value}, more than the limit {limit}; `Limits::{setting}` changes it")]
+    Limit {
+        /// What is too large.
+        what: &'static str,
+        /// How large it is.
+        value: u64,
+        /// How large it may be.
+        limit: u64,
+        /// The field of `Limits`.
+        setting: &'static str,
+    },
+    /// Something is out of the range that the format allows.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// An index into the atom cache that the header of this message does not have.
+    #[error("atom cache reference {index}, but the header has {known} atoms")]
+    AtomCacheRef {
+        /// The index.
+        index: u8,
+        /// How many atoms the header has.
+        known: usize,
+    },
+    /// Bytes are left behind the term.
+    #[error("{0} bytes are left behind the term")]
+    TrailingBytes(usize),
+    /// The term is well formed but is not what was asked for.
+    #[error("expected {expected}, found {found}")]
+    Unexpected {
+        /// What was asked for.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// What a `Deserialize` implementation said.
+    #[error("{0}")]
+    Custom(String),
+}

@@ -1,0 +1,47 @@
+//! The payload of a message: one encoded term, and the atoms it refers to.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::atom::Atom;
+use super::read::Reader;
+
+/// One encoded term, as it came or as it will go out: a slice of the frame, not looked at until
+/// somebody asks. Cheap to clone.
+#[derive(Clone)]
+pub struct Payload {
+    bytes: Bytes,
+    /// The atoms of the distribution header that the message came with, for the references in it.
+    atoms: Option<Arc<[Atom]>>,
+}
+
+impl Payload {
+    /// A term without version byte, and the atoms that its cache references mean. What comes from
+    /// the network has been through [`validate`](super::validate()).
+    pub fn new(bytes: Bytes, atoms: Option<Arc<[Atom]>>) -> Self {
+        Self { bytes, atoms }
+    }
+
+    /// The encoded term, without version byte.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The atoms that the cache references in it mean; empty where it has none.
+    pub fn atoms(&self) -> &[Atom] {
+        self.atoms.as_deref().unwrap_or_default()
+    }
+
+    /// Reads it piece by piece, without building anything.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader::shared(&self.bytes, self.atoms())
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.bytes.len())
+    }
+}

@@ -1,0 +1,3 @@
+//! The `gusset` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The node: peers, processes, names, links and monitors, node events.

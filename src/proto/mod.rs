@@ -1,0 +1,9 @@
+//! The Erlang distribution protocol as bytes in, events out.
+//!
+//! No I/O in here, no clock of its own (time is an argument), no runtime: everything can be tested by
+//! joining two ends in memory. Facts: "Distribution Protocol" of the ERTS user's guide, `dist.c`,
+//! `dist_util.erl` and `erl_epmd.erl` of OTP 23 to 29.
+
+mod name;
+
+pub use name::{NodeName, NodeNameError};

@@ -1,0 +1,1 @@
+//! What other nodes expect to find here.
