@@ -1,0 +1,75 @@
+//! A connection that is up, as the node sees it: the channel, and which processes have to hear of its
+//! end.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::table::key;
+use crate::etf::{Creation, Payload, Pid};
+use crate::net::Channel;
+use crate::proto::{Control, Flags, NodeName, Outgoing};
+
+/// A connection that is up.
+pub(crate) struct Connection {
+    /// Tells connections of one peer apart.
+    pub(crate) id: u64,
+    pub(crate) name: NodeName,
+    pub(crate) creation: Creation,
+    pub(crate) hidden: bool,
+    pub(crate) flags: Flags,
+    pub(crate) channel: Channel,
+    /// Processes that may have links, monitors or spawn requests over this connection; `None` once it
+    /// is lost, so that none is added that nobody would clean up.
+    involved: Mutex<Option<HashSet<u32>>>,
+    /// Cancelled when everybody has been told that it is gone.
+    pub(crate) gone: CancellationToken,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        id: u64,
+        name: NodeName,
+        creation: Creation,
+        hidden: bool,
+        flags: Flags,
+        channel: Channel,
+    ) -> Self {
+        let involved = Mutex::new(Some(HashSet::new()));
+        Self { id, name, creation, hidden, flags, channel, involved, gone: CancellationToken::new() }
+    }
+
+    /// Notes that a process has to hear of the end; false when the connection is lost already.
+    pub(crate) fn involve(&self, pid: &Pid) -> bool {
+        match &mut *self.involved.lock() {
+            Some(involved) => {
+                involved.insert(key(pid));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Those who have to hear of the end; only once.
+    pub(crate) fn take_involved(&self) -> HashSet<u32> {
+        self.involved.lock().take().unwrap_or_default()
+    }
+
+    /// Sends a protocol signal; these pass the byte budget, as in a BEAM.
+    pub(crate) fn signal(&self, control: &Control) {
+        self.channel.push(Outgoing::signal(control, self.flags));
+    }
+
+    /// Sends a protocol signal with a reason or another term.
+    pub(crate) fn signal_with(&self, control: &Control, payload: &Payload) {
+        self.channel.push(Outgoing::with_term_bytes(control, self.flags, payload));
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({} #{})", self.name, self.id)
+    }
+}

@@ -1,0 +1,58 @@
+//! What all handles of a node share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::NodeConfig;
+use super::dynamic::DynamicNames;
+use super::events::Subscribers;
+use super::peers::Peers;
+use super::spawn::Functions;
+use super::table::Table;
+use crate::etf::Creation;
+use crate::proto::NodeName;
+
+/// What all handles of a node share.
+pub(crate) struct Core {
+    pub(crate) name: NodeName,
+    pub(crate) creation: Creation,
+    pub(crate) config: NodeConfig,
+    pub(crate) table: Table,
+    pub(crate) peers: Peers,
+    pub(crate) subscribers: Subscribers,
+    pub(crate) functions: Functions,
+    pub(crate) dynamic_names: DynamicNames,
+    /// Cancelled when the node shuts down.
+    pub(crate) shutdown: CancellationToken,
+    /// All tasks of the node.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) started: std::time::Instant,
+    next_unlink_id: AtomicU64,
+}
+
+impl Core {
+    pub(crate) fn new(name: NodeName, creation: Creation, config: NodeConfig, ref_salt: u32) -> Arc<Self> {
+        Arc::new(Self {
+            table: Table::new(name.as_atom().clone(), creation, ref_salt),
+            peers: Peers::default(),
+            subscribers: Subscribers::default(),
+            functions: Functions::default(),
+            dynamic_names: DynamicNames::default(),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            started: std::time::Instant::now(),
+            next_unlink_id: AtomicU64::new(1),
+            name,
+            creation,
+            config,
+        })
+    }
+
+    /// A number for an `UNLINK_ID`, never zero.
+    pub(crate) fn unlink_id(&self) -> u64 {
+        self.next_unlink_id.fetch_add(1, Ordering::Relaxed).max(1)
+    }
+}
