@@ -275,4 +275,46 @@ impl<'a> Encoder<'a> {
         self.atom(function);
         self.i64(i64::from(arity));
     }
+
+    /// Starts a native record: then come its module, its name, the names of the `fields`, and their
+    /// values.
+    pub(crate) fn record_header(&mut self, fields: u32, flags: u8) {
+        self.buf.put_u8(tag::RECORD);
+        self.buf.put_u32(fields);
+        self.buf.put_u8(flags);
+    }
+
+    /// Starts an opaque fun: then come module, old index, old hash, pid, the `free` values, and
+    /// [`fun_end`](Self::fun_end), which writes the size that readers skip by.
+    pub(crate) fn fun_header(&mut self, arity: u8, uniq: &[u8; 16], index: u32, free: u32) -> FunStart<'a> {
+        self.buf.put_u8(tag::NEW_FUN);
+        let size_at = self.buf.len();
+        self.buf.put_u32(0);
+        self.buf.put_u8(arity);
+        self.buf.put_slice(uniq);
+        self.buf.put_u32(index);
+        self.buf.put_u32(free);
+        FunStart { size_at, chain: self.chain.take() }
+    }
+
+    /// Ends an opaque fun.
+    pub(crate) fn fun_end(&mut self, start: FunStart<'a>) {
+        let size = self.buf.len().saturating_sub(start.size_at) as u32;
+        self.patch(start.size_at, size);
+        self.chain = start.chain;
+    }
+
+    /// Writes a u32 over one that was left open at `at`.
+    pub(crate) fn patch(&mut self, at: usize, value: u32) {
+        if let Some(open) = self.buf.get_mut(at..at + 4) {
+            open.copy_from_slice(&value.to_be_bytes());
+        }
+    }
+}
+
+/// An opaque fun that is being written. Nothing is chained meanwhile: its size counts bytes of one buffer.
+#[must_use]
+pub(crate) struct FunStart<'a> {
+    size_at: usize,
+    chain: Option<&'a mut Vec<Bytes>>,
 }
