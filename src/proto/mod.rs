@@ -4,6 +4,8 @@
 //! joining two ends in memory. Facts: "Distribution Protocol" of the ERTS user's guide, `dist.c`,
 //! `dist_util.erl` and `erl_epmd.erl` of OTP 23 to 29.
 
+mod flags;
 mod name;
 
+pub use flags::Flags;
 pub use name::{NodeName, NodeNameError};
