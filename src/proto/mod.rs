@@ -4,6 +4,14 @@
 //! joining two ends in memory. Facts: "Distribution Protocol" of the ERTS user's guide, `dist.c`,
 //! `dist_util.erl` and `erl_epmd.erl` of OTP 23 to 29.
 
+mod control;
+mod flags;
+mod frame;
 mod name;
+mod outbox;
 
+pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
+pub use flags::Flags;
+pub use frame::ProtocolViolation;
 pub use name::{NodeName, NodeNameError};
+pub use outbox::Outgoing;
