@@ -9,6 +9,7 @@ mod flags;
 mod frame;
 mod name;
 mod outbox;
+mod walk;
 
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
 pub use flags::Flags;
