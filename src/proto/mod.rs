@@ -12,6 +12,7 @@ mod frame;
 pub mod handshake;
 mod name;
 mod outbox;
+mod walk;
 
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
 pub use cookie::{Cookie, CookieError, DIGEST_LEN, MAX_COOKIE_LEN};
