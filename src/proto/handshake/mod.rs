@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! initiator  AwaitStatus -> [AnswerAlive ->] AwaitChallenge -> AwaitAck -> Negotiated
-//! acceptor   AwaitName -> Greeting -> [AwaitAlive ->] Challenge -> [AwaitComplement ->] AwaitReply -> Ack
+//! acceptor   AwaitName -> Greeting -> [AwaitAlive ->] [AwaitComplement ->] AwaitReply -> Accepted
 //! ```
 //!
 //! The cut into messages is [`Framing`]. Whoever drives it (`net::dial`, `net::accept`) brings the
@@ -18,10 +18,12 @@ mod framing;
 mod initiator;
 mod message;
 
-pub use acceptor::{Accepted, Ack, Arrival, AwaitAlive, AwaitComplement, AwaitName, AwaitReply, Challenged, Greeting};
-pub use error::{FlagList, HandshakeError};
+pub use acceptor::{
+    Accepted, Arrival, AwaitAlive, AwaitComplement, AwaitName, AwaitReply, Challenged, Greeting, NameRequest,
+};
+pub use error::{FlagList, Found, HandshakeError};
 pub use framing::{Framing, MAX_HANDSHAKE_MESSAGE, PrefixWidth};
-pub use initiator::{AnswerAlive, AwaitAck, AwaitChallenge, AwaitStatus, Initiator};
+pub use initiator::{AnswerAlive, AwaitAck, AwaitChallenge, AwaitStatus, Initiator, StatusOutcome};
 
 use super::{Flags, NodeName};
 use crate::etf::Creation;

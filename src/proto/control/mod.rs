@@ -1,12 +1,16 @@
 //! Control messages: what one node asks of another, apart from the term that may come with it.
 //!
-//! All operations from 1 to 37 are folded by meaning; their numbers stay in this file. Trace tokens
+//! All operations from 1 to 37 are folded by meaning; their numbers stay in here. Trace tokens
 //! are walked over and dropped. Facts: "Protocol between Connected Nodes" of the distribution
 //! protocol, `dist.c:erts_net_message`, `erts_dsig_send_*`.
 
-use crate::etf::{Atom, Creation, DecodeError, Encoder, Payload, Pid, Ref};
+mod encode;
+mod op;
+mod parse;
 
-use super::flags::Flags;
+use crate::etf::{Atom, Creation, DecodeError, Payload, Pid, Ref};
+
+pub(crate) use parse::Parsed;
 
 /// A process as a monitor names it: by its pid, or by the name it is registered under.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,9 +26,9 @@ pub enum ProcRef {
 pub enum ExitTarget {
     /// A process.
     Pid(Pid),
-    /// A registered name (only with [`Flags::ALTACT_SIG`]).
+    /// A registered name (only with [`Flags::ALTACT_SIG`](crate::proto::Flags::ALTACT_SIG)).
     Name(Atom),
-    /// An alias (only with [`Flags::ALTACT_SIG`]).
+    /// An alias (only with [`Flags::ALTACT_SIG`](crate::proto::Flags::ALTACT_SIG)).
     Alias(Ref),
 }
 
@@ -42,7 +46,7 @@ pub enum Control {
     /// Ends a link.
     Unlink {
         /// What the acknowledgement repeats, 1 to 2^64-1. `None` from nodes without
-        /// [`Flags::UNLINK_ID`], which expect no acknowledgement.
+        /// [`Flags::UNLINK_ID`](crate::proto::Flags::UNLINK_ID), which expect no acknowledgement.
         id: Option<u64>,
         /// The process of the sending node.
         from: Pid,
@@ -182,31 +186,65 @@ pub struct Incoming {
 }
 
 impl Control {
-    /// Writes the control message in the form that a peer with these (negotiated) flags knows.
-    ///
-    /// Where [`has_payload`](Self::has_payload) the payload is to follow; the reason of an exit
-    /// signal for a peer without [`Flags::EXIT_PAYLOAD`] is the last element of the control tuple, and
-    /// is to be written right behind this as well.
-    pub fn encode(&self, flags: Flags, enc: &mut Encoder<'_>) {
-        let _ = (flags, enc);
-        todo!()
-    }
-
-    /// True when a term belongs to this message.
+    /// True when a term belongs to this message: a message, a reason, a list of arguments.
     pub fn has_payload(&self) -> bool {
-        todo!()
-    }
-
-    /// False when a peer with these flags has no form for this message, so that it must not be sent.
-    pub fn is_expressible(&self, flags: Flags) -> bool {
-        let _ = flags;
-        todo!()
+        match self {
+            Self::Send { .. }
+            | Self::RegSend { .. }
+            | Self::AliasSend { .. }
+            | Self::Exit { .. }
+            | Self::Exit2 { .. }
+            | Self::MonitorExit { .. }
+            | Self::SpawnRequest { .. } => true,
+            Self::Link { .. }
+            | Self::Unlink { .. }
+            | Self::UnlinkAck { .. }
+            | Self::GroupLeader { .. }
+            | Self::Monitor { .. }
+            | Self::Demonitor { .. }
+            | Self::SpawnReply { .. } => false,
+        }
     }
 
     /// The process that this signal comes from, to keep the order of its signals. `None` where the
     /// message does not tell.
     pub fn sender(&self) -> Option<&Pid> {
-        todo!()
+        match self {
+            Self::Link { from, .. }
+            | Self::Unlink { from, .. }
+            | Self::UnlinkAck { from, .. }
+            | Self::RegSend { from, .. }
+            | Self::AliasSend { from, .. }
+            | Self::Exit { from, .. }
+            | Self::Exit2 { from, .. }
+            | Self::Monitor { from, .. }
+            | Self::Demonitor { from, .. }
+            | Self::MonitorExit { from: ProcRef::Pid(from), .. }
+            | Self::SpawnRequest { parent: from, .. }
+            | Self::SpawnReply { result: Ok(from), .. } => Some(from),
+            Self::Send { from, .. } => from.as_ref(),
+            Self::MonitorExit { .. } | Self::GroupLeader { .. } | Self::SpawnReply { .. } => None,
+        }
+    }
+
+    /// What the message is called, for logs and errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Link { .. } => "LINK",
+            Self::Unlink { .. } => "UNLINK",
+            Self::UnlinkAck { .. } => "UNLINK_ID_ACK",
+            Self::Send { .. } => "SEND",
+            Self::RegSend { .. } => "REG_SEND",
+            Self::AliasSend { .. } => "ALIAS_SEND",
+            Self::GroupLeader { .. } => "GROUP_LEADER",
+            Self::Exit { .. } => "EXIT",
+            Self::Exit2 { .. } => "EXIT2",
+            Self::Monitor { .. } => "MONITOR_P",
+            Self::Demonitor { .. } => "DEMONITOR_P",
+            Self::MonitorExit { .. } => "MONITOR_P_EXIT",
+            Self::SpawnRequest { .. } => "SPAWN_REQUEST",
+            Self::SpawnReply { .. } => "SPAWN_REPLY",
+        }
     }
 
     /// The checks that a BEAM makes of who may say what; a peer that fails them is to be disconnected.
@@ -214,8 +252,30 @@ impl Control {
     /// # Errors
     /// Names the message and what is wrong with it.
     pub fn check(&self, peer: &Atom, own_name: &Atom, own_creation: Creation) -> Result<(), ControlError> {
-        let _ = (peer, own_name, own_creation);
-        todo!()
+        let is_ours = |node: &Atom, creation: Creation| node == own_name && creation == own_creation;
+        match self {
+            Self::Link { from, .. }
+            | Self::Unlink { from, .. }
+            | Self::UnlinkAck { from, .. }
+            | Self::Exit { from, .. }
+            | Self::Exit2 { from, .. }
+            | Self::Monitor { from, .. }
+            | Self::Demonitor { from, .. }
+                if from.node != *peer =>
+            {
+                Err(ControlError::ForeignSender { operation: self.name(), from: from.clone(), peer: peer.clone() })
+            }
+            Self::MonitorExit { from: ProcRef::Pid(from), .. } if is_ours(&from.node, from.creation) => {
+                Err(ControlError::OurOwn { operation: self.name(), what: from.to_string() })
+            }
+            Self::SpawnRequest { parent, .. } if is_ours(&parent.node, parent.creation) => {
+                Err(ControlError::OurOwn { operation: self.name(), what: parent.to_string() })
+            }
+            Self::SpawnRequest { reference, .. } if is_ours(&reference.node, reference.creation) => {
+                Err(ControlError::OurOwn { operation: self.name(), what: reference.to_string() })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -230,5 +290,41 @@ pub enum ControlError {
         operation: &'static str,
         /// What is wrong.
         source: DecodeError,
+    },
+    /// No release knows this operation, or none uses it any more.
+    #[error("operation {code} with {arity} elements is unknown")]
+    UnknownOperation {
+        /// Its number.
+        code: u64,
+        /// How many elements the control tuple has.
+        arity: usize,
+    },
+    /// The control tuple has too few or too many elements.
+    #[error("{operation} has {found} elements instead of {expected}")]
+    Arity {
+        /// The operation.
+        operation: &'static str,
+        /// How many elements it should have.
+        expected: usize,
+        /// How many it has.
+        found: usize,
+    },
+    /// The peer speaks for a process that is not its own.
+    #[error("{operation} from {from}, which is no process of {peer}")]
+    ForeignSender {
+        /// The operation.
+        operation: &'static str,
+        /// For whom it speaks.
+        from: Pid,
+        /// The peer.
+        peer: Atom,
+    },
+    /// The peer says something about a process or reference of this node that only this node can say.
+    #[error("{operation} names {what}, which is this node's own")]
+    OurOwn {
+        /// The operation.
+        operation: &'static str,
+        /// The process or reference.
+        what: String,
     },
 }
