@@ -1,1 +1,33 @@
 //! Whom to connect to.
+//!
+//! A [`Strategy`] finds nodes (a list, this host's EPMD, the pods of a Kubernetes cluster) and reports
+//! sets of them. The [`Reconciler`] decides, without I/O and with time as an argument, whom to dial, when,
+//! and what to let go. [`Discovery`] drives both on tokio against a [`Mesh`], which is the node seen from
+//! here. The rule above all others is *fail-static*: not knowing is no reason to drop a link.
+
+mod backoff;
+mod desired;
+mod driver;
+mod event;
+mod fixed;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+mod mesh;
+mod own_name;
+mod reconcile;
+mod snapshot;
+mod strategy;
+mod template;
+
+pub use backoff::Backoff;
+pub use desired::{Candidate, CandidateState, Desired, SelfView};
+pub use driver::{Discovery, DiscoveryHandle};
+pub use event::{DiscoveryEvent, Evidence};
+pub use fixed::Static;
+#[cfg(feature = "kubernetes")]
+pub use mesh::{DialFailure, FailureKind, Mesh, MeshEvent};
+pub use own_name::{DEFAULT_CLUSTER_DOMAIN, OwnName, OwnNameError, own_name};
+pub use reconcile::{Action, Input, Prune, ReconcileConfig, Reconciler};
+pub use snapshot::{LinkStatus, PeerStatus, Snapshot, Stats, TopologyStatus};
+pub use strategy::{DiscoveryError, DiscoveryErrorKind, Health, Report, Reporter, Reports, Strategy, TopologyName};
+pub use template::{Facts, NameTemplate, PortRule, TemplateError};
