@@ -84,3 +84,72 @@ impl fmt::Display for Failure {
         f.write_str(&self.text)
     }
 }
+
+impl From<crate::builder::BuildError> for Failure {
+    fn from(error: crate::builder::BuildError) -> Self {
+        use crate::builder::BuildError;
+        match error {
+            BuildError::Start(StartError::Epmd(error)) => Self::epmd(format!("cannot register with EPMD: {error}"))
+                .advise("another name (--name, --sname), another EPMD (ERL_EPMD_PORT), or --epmd none"),
+            BuildError::Start(StartError::DynamicName(error)) => Self::connect_error(&error),
+            BuildError::Name(error) => Self::configuration(error.to_string()),
+            other => Self::other(other.to_string()),
+        }
+    }
+}
+
+impl From<ConnectFailed> for Failure {
+    fn from(failed: ConnectFailed) -> Self {
+        match &failed.cause {
+            ConnectFailure::Dial(error) => Self::connect_error(error),
+            ConnectFailure::Myself => Self::configuration(failed.to_string()),
+            _ => Self::new(Kind::Handshake, failed.to_string()),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NotConnected(failed) => failed.into(),
+            SendError::Target(error) => Self::configuration(error.to_string()),
+            other => Self::other(other.to_string()),
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Send(error) => error.into(),
+            CallError::Timeout(after) => Self::new(Kind::Timeout, format!("no answer within {after:?}"))
+                .advise("--timeout gives it more time; the function goes on running there"),
+            CallError::Exception(exception) => Self::new(Kind::Exception, exception.to_string()),
+            CallError::Down(reason) if reason.is("noproc") => Self::no_process("there is no such process"),
+            other => Self::other(other.to_string()),
+        }
+    }
+}
+
+impl Failure {
+    fn connect_error(error: &ConnectError) -> Self {
+        let kind = match error {
+            ConnectError::UnknownHost { .. } | ConnectError::NoAddress { .. } => Kind::Lookup,
+            ConnectError::EpmdUnreachable { .. } | ConnectError::Epmd { .. } | ConnectError::UnknownToEpmd { .. } => {
+                Kind::Epmd
+            }
+            ConnectError::Unreachable { .. } => Kind::Tcp,
+            ConnectError::Timeout { .. } => Kind::Timeout,
+            ConnectError::WrongCookie { .. } | ConnectError::WrongAck { .. } => Kind::Cookie,
+            _ => Kind::Handshake,
+        };
+        let failure = Self::new(kind, format!("{} failed: {error}", error.step()));
+        match kind {
+            Kind::Lookup => failure.advise("give the address too: NODE=IP or NODE=IP:PORT"),
+            Kind::Epmd => failure.advise("see which nodes run there with `gusset names HOST`; without EPMD, give NODE=IP:PORT"),
+            Kind::Tcp => failure.advise("the node listens for distribution on a port of its own; a firewall or NetworkPolicy has to let it pass"),
+            Kind::Cookie => failure.advise("compare with `:erlang.get_cookie()` in iex there; give it with --cookie-file or RELEASE_COOKIE"),
+            _ => failure,
+        }
+    }
+}

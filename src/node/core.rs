@@ -20,6 +20,8 @@ pub(crate) struct Core {
     pub(crate) name: NodeName,
     pub(crate) creation: Creation,
     pub(crate) config: NodeConfig,
+    /// Where others can connect.
+    pub(crate) port: Option<u16>,
     pub(crate) table: Table,
     pub(crate) peers: Peers,
     pub(crate) subscribers: Subscribers,
@@ -34,7 +36,13 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(name: NodeName, creation: Creation, config: NodeConfig, ref_salt: u32) -> Arc<Self> {
+    pub(crate) fn new(
+        name: NodeName,
+        creation: Creation,
+        config: NodeConfig,
+        ref_salt: u32,
+        port: Option<u16>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             table: Table::new(name.as_atom().clone(), creation, ref_salt),
             peers: Peers::default(),
@@ -48,6 +56,7 @@ impl Core {
             name,
             creation,
             config,
+            port,
         })
     }
 

@@ -14,12 +14,12 @@ use super::error::{ConnectFailed, ConnectFailure, SendError};
 use super::events::NodeEvent;
 use super::inbound::Inbound;
 use super::message::Target;
-use super::peers::{Attempt, Wanted};
+use super::peers::Wanted;
 use crate::net::{
     self, AttemptId, ChannelConfig, CloseReason, ConnectError, DialOptions, DialTarget, Established, Gatekeeper,
     HiddenPeer, Verdict,
 };
-use crate::proto::{Cookie, Flags, LocalIdentity, NodeName};
+use crate::proto::{Cookie, LocalIdentity, NodeName};
 
 impl Core {
     /// Connects to a node, unless it is connected; whoever else is at it is waited for.
@@ -61,7 +61,7 @@ impl Core {
         }
     }
 
-    async fn dial(self: Arc<Self>, target: DialTarget, attempt: Attempt, replaced: CancellationToken) {
+    async fn dial(self: Arc<Self>, target: DialTarget, attempt: AttemptId, replaced: CancellationToken) {
         let name = target.name.clone();
         let local = self.identity();
         let cookie = self.config.cookies.of(&name);
@@ -102,11 +102,12 @@ impl Core {
 
     /// Who this node says it is.
     pub(crate) fn identity(&self) -> LocalIdentity {
-        LocalIdentity::named(self.name.clone(), self.creation, Flags::offered(!self.config.hidden))
+        let identity = LocalIdentity::named(self.name.clone(), self.creation);
+        if self.config.hidden { identity.hidden() } else { identity }
     }
 
     /// Makes a finished handshake a connection, unless its attempt was replaced meanwhile.
-    pub(crate) fn install(self: &Arc<Self>, established: Established, attempt: Attempt) -> bool {
+    pub(crate) fn install(self: &Arc<Self>, established: Established, attempt: AttemptId) -> bool {
         let negotiated = established.negotiated;
         let mut config = ChannelConfig::default();
         config.net_ticktime = self.config.net_ticktime;
@@ -174,7 +175,7 @@ impl Gatekeeper for Gate {
         if *peer == self.0.name {
             return Verdict::Close("it has the name of this node".to_owned());
         }
-        self.0.peers.arrival(&self.0.name, peer, attempt.0)
+        self.0.peers.arrival(&self.0.name, peer, attempt)
     }
 
     fn cookie(&self, peer: &NodeName) -> Cookie {
@@ -185,12 +186,16 @@ impl Gatekeeper for Gate {
         self.0.dynamic_names.grant(host)
     }
 
-    fn before_ack(&self, peer: &NodeName, attempt: AttemptId) -> BoxFuture<'static, ()> {
-        let left_behind = self.0.peers.left_behind(peer, attempt.0);
+    fn before_ack<'a>(&'a self, peer: &'a NodeName, attempt: AttemptId) -> BoxFuture<'a, Result<(), String>> {
         async move {
-            if let Some(connection) = left_behind {
+            if let Some(connection) = self.0.peers.left_behind(peer, attempt) {
                 connection.channel.close(CloseReason::replaced());
                 connection.gone.cancelled().await;
+            }
+            if self.0.peers.is_pending(peer, attempt) {
+                Ok(())
+            } else {
+                Err("another attempt to connect took its place".to_owned())
             }
         }
         .boxed()
@@ -199,6 +204,12 @@ impl Gatekeeper for Gate {
     fn abandoned(&self, peer: &NodeName, attempt: AttemptId) {
         let failure =
             ConnectFailed::because(peer, ConnectFailure::Incoming("its handshake came to nothing".to_owned()));
-        self.0.peers.abandon(peer, attempt.0, &failure);
+        self.0.peers.abandon(peer, attempt, &failure);
+    }
+
+    fn connected(&self, established: Established) {
+        if let Some(attempt) = established.attempt {
+            self.0.install(established, attempt);
+        }
     }
 }

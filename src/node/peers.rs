@@ -16,11 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::connection::Connection;
 use super::error::ConnectFailed;
 use crate::etf::Atom;
-use crate::net::Verdict;
+use crate::net::{AttemptId, Verdict};
 use crate::proto::NodeName;
-
-/// A connection attempt, incoming or outgoing.
-pub(crate) type Attempt = u64;
 
 #[derive(Default)]
 pub(crate) struct Peers {
@@ -44,7 +41,7 @@ enum PeerState {
 
 #[derive(Clone)]
 struct Pending {
-    attempt: Attempt,
+    attempt: AttemptId,
     outgoing: bool,
     /// Cancelled when another attempt takes the place of this one.
     replaced: CancellationToken,
@@ -57,7 +54,7 @@ pub(crate) enum Wanted {
     /// Somebody is at it.
     Wait(oneshot::Receiver<Result<(), ConnectFailed>>),
     /// Dial, as this attempt, until the token is cancelled.
-    Dial(Attempt, CancellationToken, oneshot::Receiver<Result<(), ConnectFailed>>),
+    Dial(AttemptId, CancellationToken, oneshot::Receiver<Result<(), ConnectFailed>>),
 }
 
 impl Peers {
@@ -71,7 +68,7 @@ impl Peers {
         self.up.iter().map(|connection| connection.value().clone()).collect()
     }
 
-    /// A number that no other attempt or connection has.
+    /// A number that no other connection has.
     pub(crate) fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -87,14 +84,14 @@ impl Peers {
             peer.waiting.push(sender);
             return Wanted::Wait(receiver);
         }
-        let pending = Pending { attempt: self.number(), outgoing: true, replaced: CancellationToken::new() };
+        let pending = Pending { attempt: AttemptId::next(), outgoing: true, replaced: CancellationToken::new() };
         let wanted = Wanted::Dial(pending.attempt, pending.replaced.clone(), receiver);
         states.insert(name.clone(), Peer { state: PeerState::Pending(pending), waiting: vec![sender] });
         wanted
     }
 
     /// Decides about somebody who calls: our answer to his name.
-    pub(crate) fn arrival(&self, own: &NodeName, name: &NodeName, attempt: Attempt) -> Verdict {
+    pub(crate) fn arrival(&self, own: &NodeName, name: &NodeName, attempt: AttemptId) -> Verdict {
         let mut states = self.states.lock();
         let pending = Pending { attempt, outgoing: false, replaced: CancellationToken::new() };
         let Some(peer) = states.get_mut(name) else {
@@ -120,25 +117,15 @@ impl Peers {
     }
 
     /// True while an attempt has not been replaced or given up.
-    pub(crate) fn is_pending(&self, name: &NodeName, attempt: Attempt) -> bool {
+    pub(crate) fn is_pending(&self, name: &NodeName, attempt: AttemptId) -> bool {
         self.states.lock().get(name).is_some_and(|peer| match &peer.state {
             PeerState::Pending(pending) | PeerState::UpPending(_, pending) => pending.attempt == attempt,
             PeerState::Up(_) => false,
         })
     }
 
-    /// The token that tells an incoming attempt that another one has taken its place.
-    pub(crate) fn replaced(&self, name: &NodeName, attempt: Attempt) -> Option<CancellationToken> {
-        self.states.lock().get(name).and_then(|peer| match &peer.state {
-            PeerState::Pending(pending) | PeerState::UpPending(_, pending) => {
-                (pending.attempt == attempt).then(|| pending.replaced.clone())
-            }
-            PeerState::Up(_) => None,
-        })
-    }
-
     /// The connection that a returning node left behind, to be closed before the new one is up.
-    pub(crate) fn left_behind(&self, name: &NodeName, attempt: Attempt) -> Option<Arc<Connection>> {
+    pub(crate) fn left_behind(&self, name: &NodeName, attempt: AttemptId) -> Option<Arc<Connection>> {
         self.states.lock().get(name).and_then(|peer| match &peer.state {
             PeerState::UpPending(connection, pending) if pending.attempt == attempt => Some(connection.clone()),
             _ => None,
@@ -150,7 +137,7 @@ impl Peers {
     pub(crate) fn up(
         &self,
         name: &NodeName,
-        attempt: Attempt,
+        attempt: AttemptId,
         connection: &Arc<Connection>,
         announce: impl FnOnce(),
     ) -> bool {
@@ -169,7 +156,7 @@ impl Peers {
     }
 
     /// Ends an attempt that came to nothing.
-    pub(crate) fn abandon(&self, name: &NodeName, attempt: Attempt, failure: &ConnectFailed) {
+    pub(crate) fn abandon(&self, name: &NodeName, attempt: AttemptId, failure: &ConnectFailed) {
         let mut states = self.states.lock();
         let Some(peer) = states.get_mut(name) else { return };
         match &peer.state {
@@ -219,14 +206,15 @@ mod tests {
         let (a, b) = (name("a@h"), name("b@h"));
         let peers = Peers::default();
         let Wanted::Dial(attempt, replaced, _) = peers.want(&b) else { panic!() };
+        let call = AttemptId::next();
         // b calls a while a dials: b is greater, so its attempt takes the place of ours.
-        assert_eq!(peers.arrival(&a, &b, 100), Verdict::OkSimultaneous);
+        assert_eq!(peers.arrival(&a, &b, call), Verdict::OkSimultaneous);
         assert!(replaced.is_cancelled());
-        assert!(!peers.is_pending(&b, attempt) && peers.is_pending(&b, 100));
+        assert!(!peers.is_pending(&b, attempt) && peers.is_pending(&b, call));
 
         let peers = Peers::default();
         let Wanted::Dial(attempt, replaced, _) = peers.want(&a) else { panic!() };
-        assert_eq!(peers.arrival(&b, &a, 100), Verdict::Nok);
+        assert_eq!(peers.arrival(&b, &a, AttemptId::next()), Verdict::Nok);
         assert!(!replaced.is_cancelled());
         assert!(peers.is_pending(&a, attempt));
     }
