@@ -4,15 +4,20 @@
 //! joining two ends in memory. Facts: "Distribution Protocol" of the ERTS user's guide, `dist.c`,
 //! `dist_util.erl` and `erl_epmd.erl` of OTP 23 to 29.
 
+mod atom_cache;
 mod control;
 mod flags;
+mod fragment;
 mod frame;
+mod liveness;
 mod name;
 mod outbox;
 mod walk;
 
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
 pub use flags::Flags;
-pub use frame::ProtocolViolation;
+pub use fragment::FragmentError;
+pub use frame::{Frame, FrameLimits, FrameReader, ProtocolViolation};
+pub use liveness::{Liveness, Progress, Verdict};
 pub use name::{NodeName, NodeNameError};
-pub use outbox::Outgoing;
+pub use outbox::{Outbox, Outgoing, TooLarge};
