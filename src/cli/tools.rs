@@ -190,16 +190,13 @@ pub(super) async fn names(args: NamesArgs) -> Result<(), Failure> {
     let Some(address) = addresses.next() else {
         return Err(Failure::lookup(format!("the host {} has no address", args.host)));
     };
-    let names = EpmdClient::new(address).names().await.map_err(|error| {
+    let names = EpmdClient::new(address.ip(), port).names().await.map_err(|error| {
         Failure::epmd(format!("EPMD at {address}: {error}"))
             .advise("no node runs there, or its EPMD has another port (ERL_EPMD_PORT)")
     })?;
     let output = Output::new(args.json);
-    for entry in names {
-        output.line(
-            || format!("{} at port {}", entry.name, entry.port),
-            || json!({"name": entry.name, "port": entry.port}),
-        );
+    for (name, port) in names {
+        output.line(|| format!("{name} at port {port}"), || json!({"name": name, "port": port}));
     }
     Ok(())
 }
@@ -221,7 +218,7 @@ pub(super) async fn epmd(args: EpmdArgs) -> Result<(), Failure> {
     let server = EpmdServer::bind(&args.listen, port).await.map_err(|error| {
         Failure::epmd(error.to_string()).advise("an EPMD runs already? see `gusset names`")
     })?;
-    let addresses: Vec<String> = server.local_addresses().iter().map(SocketAddr::to_string).collect();
+    let addresses: Vec<String> = server.local_addrs().iter().map(SocketAddr::to_string).collect();
     Output::new(args.json).line(
         || format!("EPMD listens on {}", addresses.join(", ")),
         || json!({"event": "started", "addresses": addresses}),

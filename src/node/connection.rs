@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::table::key;
 use crate::etf::{Creation, Payload, Pid};
-use crate::net::Channel;
+use crate::net::channel::Channel;
 use crate::proto::{Control, Flags, NodeName, Outgoing};
 
 /// A connection that is up.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::message::TargetError;
 use super::reason::Reason;
 use crate::etf::{Atom, DecodeError, EncodeError, Term};
-use crate::net::{ConnectError, EpmdError, ListenError};
+use crate::net::{ConnectError, EpmdStartError, ListenError};
 use crate::proto::NodeName;
 
 /// A connection that did not come up.
@@ -65,7 +65,7 @@ pub enum StartError {
     Listen(#[from] ListenError),
     /// EPMD did not take the registration.
     #[error("cannot register with EPMD: {0}")]
-    Epmd(#[from] EpmdError),
+    Epmd(#[from] EpmdStartError),
     /// No randomness for creation and references.
     #[error("no random numbers from the operating system: {0}")]
     Random(String),

@@ -43,7 +43,8 @@ pub use spawn::SpawnFn;
 pub use start::{NameSource, Started};
 
 use crate::etf::{Atom, Creation, Pid, Ref, Term};
-use crate::net::{CloseReason, DialTarget};
+use crate::net::DialTarget;
+use crate::net::channel::CloseReason;
 use crate::proto::NodeName;
 
 /// A node of a cluster. Cheap to clone; the node runs until [`shutdown`](Self::shutdown).

@@ -10,7 +10,7 @@ use super::error::SendError;
 use super::message::{Message, Target};
 use super::reason::Reason;
 use crate::etf::{self, EncodeError, Encoder, Payload, Pid};
-use crate::net::SendRefused;
+use crate::net::channel::SendRefused;
 use crate::proto::{Control, Outgoing, ProcRef};
 
 pub(crate) async fn send<T: Serialize + ?Sized>(

@@ -20,7 +20,6 @@ mod walk;
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
 pub use cookie::{Cookie, CookieError, DIGEST_LEN, MAX_COOKIE_LEN};
 pub use flags::Flags;
-pub use frame::ProtocolViolation;
 pub use handshake::{HandshakeError, LocalIdentity, Negotiated};
 pub use fragment::FragmentError;
 pub use frame::{Frame, FrameLimits, FrameReader, ProtocolViolation};
