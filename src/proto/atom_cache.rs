@@ -145,7 +145,7 @@ impl CacheOut {
         let flags_at = out.len();
         out.put_bytes(0, atoms.len() / 2 + 1);
         let long = atoms.iter().any(|atom| atom.as_str().len() > usize::from(u8::MAX));
-        let mut set = |out: &mut BytesMut, position: usize, nibble: u8| {
+        let set = |out: &mut BytesMut, position: usize, nibble: u8| {
             if let Some(byte) = out.get_mut(flags_at + position / 2) {
                 *byte |= nibble << (position % 2 * 4);
             }
