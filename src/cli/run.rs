@@ -180,15 +180,15 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn next_news(
-    news: &mut Option<tokio::sync::broadcast::Receiver<DiscoveryEvent>>,
-) -> Option<DiscoveryEvent> {
+async fn next_news(news: &mut Option<tokio::sync::broadcast::Receiver<DiscoveryEvent>>) -> Option<DiscoveryEvent> {
     use tokio::sync::broadcast::error::RecvError;
     let Some(receiver) = news else { return std::future::pending().await };
     loop {
         match receiver.recv().await {
             Ok(event) => return Some(event),
-            Err(RecvError::Lagged(lost)) => tracing::warn!(lost, "events of discovery came faster than they were printed"),
+            Err(RecvError::Lagged(lost)) => {
+                tracing::warn!(lost, "events of discovery came faster than they were printed")
+            }
             Err(RecvError::Closed) => return None,
         }
     }
@@ -353,7 +353,10 @@ fn tell_discovery(output: Output, event: &DiscoveryEvent) {
         DiscoveryEvent::Recovered { .. } => "ok",
         _ => return,
     };
-    output.line(|| format!("{word:<5} {event}"), || json!({"event": "discovery", "kind": word, "text": event.to_string()}));
+    output.line(
+        || format!("{word:<5} {event}"),
+        || json!({"event": "discovery", "kind": word, "text": event.to_string()}),
+    );
 }
 
 /// Waits for Ctrl-C or SIGTERM; says which.

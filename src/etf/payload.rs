@@ -79,9 +79,19 @@ impl fmt::Debug for Payload {
     }
 }
 /// TEMP
-pub fn to_payload<T: serde::Serialize + ?Sized>(_: &T) -> Result<Payload, super::EncodeError> { todo!() }
+pub fn to_payload<T: serde::Serialize + ?Sized>(_: &T) -> Result<Payload, super::EncodeError> {
+    todo!()
+}
 /// TEMP
-pub fn serialize_into<T: serde::Serialize + ?Sized>(_: &T, _: &mut super::Encoder<'_>) -> Result<(), super::EncodeError> { todo!() }
+pub fn serialize_into<T: serde::Serialize + ?Sized>(
+    _: &T,
+    _: &mut super::Encoder<'_>,
+) -> Result<(), super::EncodeError> {
+    todo!()
+}
 impl Payload {
-/// TEMP
-pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, super::DecodeError> { todo!() } }
+    /// TEMP
+    pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, super::DecodeError> {
+        todo!()
+    }
+}

@@ -220,7 +220,7 @@ impl Core {
         let args = Term::List(args);
         let outgoing = Outgoing::with_payload(&control, connection.flags, |encoder| args.encode(encoder))?;
         {
-            let pending = PendingSpawn { link, monitor, connection: connection.clone() };
+            let pending = PendingSpawn { connection: connection.clone() };
             entry.state.lock().spawns.insert(reference.clone(), pending);
         }
         if !connection.involve(&entry.pid) {

@@ -1,3 +1,5 @@
 //! What other nodes expect to find here.
 /// TEMP
-pub fn install_standard(_: &crate::node::Node) -> Result<(), crate::node::RegisterError> { Ok(()) }
+pub fn install_standard(_: &crate::node::Node) -> Result<(), crate::node::RegisterError> {
+    Ok(())
+}
