@@ -29,7 +29,7 @@ pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 pub use ids::{Creation, MAX_REF_WORDS, Pid, Port, Ref};
 pub use limits::Limits;
 pub use map::Map;
-pub use payload::{Payload, serialize_into, to_payload};
+pub use payload::Payload;
 pub use read::Reader;
 pub use term::{BitString, Fun, OpaqueFun, Record, Term};
 pub use validate::validate;
