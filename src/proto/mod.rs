@@ -12,7 +12,6 @@ mod frame;
 mod liveness;
 mod name;
 mod outbox;
-mod walk;
 
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
 pub use flags::Flags;
