@@ -147,9 +147,15 @@ impl FrameReader {
             let payload = Payload::new(packet.slice(at + reason.start..at + reason.end), atoms);
             return Ok(Frame::Message(Incoming { control, payload: Some(payload) }));
         }
+        let mut rest = packet.slice(at + len..);
         // In this form each of the terms has its version byte.
-        let version = self.form.pass_through && packet.get(at + len) == Some(&tag::VERSION);
-        self.complete(control, packet.slice(at + len + usize::from(version)..), atoms)
+        if self.form.pass_through && control.has_payload() && !rest.is_empty() {
+            let version = rest.split_to(1);
+            Reader::new(&version, &[])
+                .version()
+                .map_err(|source| ProtocolViolation::Payload { operation: control.name(), source })?;
+        }
+        self.complete(control, rest, atoms)
     }
 
     /// A control message and the bytes behind it.

@@ -13,6 +13,11 @@ mod liveness;
 mod name;
 mod outbox;
 
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod wire_tests;
+
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
 pub use flags::Flags;
 pub use fragment::FragmentError;
