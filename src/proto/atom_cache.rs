@@ -17,7 +17,7 @@ use crate::etf::{Atom, AtomRefs, DecodeError, DecodeErrorKind, Reader};
 pub(super) struct CacheIn {
     slots: Vec<Option<Atom>>,
     /// Headers that came lately and had no new atoms: the same few are sent again and again.
-    recent: Vec<Option<(Vec<u8>, Arc<[Atom]>)>>,
+    recent: Vec<Option<Recent>>,
     hasher: RandomState,
 }
 
@@ -111,6 +111,9 @@ impl CacheIn {
         self.slots.get(slot).cloned().flatten()
     }
 }
+
+/// A header, byte for byte, and what it means.
+type Recent = (Vec<u8>, Arc<[Atom]>);
 
 /// The cache of the sending side: gives slots to atoms, and takes them from those that have not been
 /// used for the longest time (roughly: the clock algorithm).

@@ -15,7 +15,11 @@ pub mod handshake;
 mod liveness;
 mod name;
 mod outbox;
-mod walk;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod wire_tests;
 
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
 pub use cookie::{Cookie, CookieError, DIGEST_LEN, MAX_COOKIE_LEN};
