@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::atom::Atom;
 use super::ids::{Pid, Port, Ref};
 use super::tag;
+use super::term::OpaqueFun;
 
 /// From this size on a binary is chained to the message instead of copied into it.
 pub const CHAIN_FROM: usize = 4096;
@@ -275,4 +276,50 @@ impl<'a> Encoder<'a> {
         self.atom(function);
         self.i64(i64::from(arity));
     }
+
+    /// Starts a native record: then come its module, its name, the names of the `fields`, and their
+    /// values.
+    pub(crate) fn record_header(&mut self, fields: u32, flags: u8) {
+        self.buf.put_u8(tag::RECORD);
+        self.buf.put_u32(fields);
+        self.buf.put_u8(flags);
+    }
+
+    /// Starts an opaque fun: then come as many values as `free` says, and [`fun_end`](Self::fun_end),
+    /// which writes the size that readers skip by.
+    pub(crate) fn fun_head(&mut self, fun: &OpaqueFun, free: u32) -> FunStart<'a> {
+        self.buf.put_u8(tag::NEW_FUN);
+        let start = FunStart { size_at: self.buf.len(), chain: self.chain.take() };
+        self.buf.put_u32(0);
+        self.buf.put_u8(fun.arity);
+        self.buf.put_slice(&fun.uniq);
+        self.buf.put_u32(fun.index);
+        self.buf.put_u32(free);
+        self.atom(&fun.module);
+        self.i64(fun.old_index);
+        self.i64(fun.old_uniq);
+        self.pid(&fun.pid);
+        start
+    }
+
+    /// Ends an opaque fun.
+    pub(crate) fn fun_end(&mut self, start: FunStart<'a>) {
+        let size = self.buf.len().saturating_sub(start.size_at) as u32;
+        self.patch(start.size_at, size);
+        self.chain = start.chain;
+    }
+
+    /// Writes a u32 over one that was left open at `at`.
+    pub(crate) fn patch(&mut self, at: usize, value: u32) {
+        if let Some(open) = self.buf.get_mut(at..at + 4) {
+            open.copy_from_slice(&value.to_be_bytes());
+        }
+    }
+}
+
+/// An opaque fun that is being written. Nothing is chained meanwhile: its size counts bytes of one buffer.
+#[must_use]
+pub(crate) struct FunStart<'a> {
+    size_at: usize,
+    chain: Option<&'a mut Vec<Bytes>>,
 }

@@ -1,6 +1,8 @@
-//! What can be wrong with bytes that should be a term, and where.
+//! What can be wrong with bytes that should be a term, and with values that should become one; and where.
 
 use std::fmt;
+
+use super::atom::AtomTooLong;
 
 /// Bytes that are not the term they should be.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +95,63 @@ pub enum DecodeErrorKind {
         found: String,
     },
     /// What a `Deserialize` implementation said.
+    #[error("{0}")]
+    Custom(String),
+}
+
+/// A value that cannot be written as a term.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodeError {
+    /// Where in the value (`order.items[3].price`); empty where it has no parts.
+    pub path: String,
+    /// What was wrong.
+    pub kind: EncodeErrorKind,
+}
+
+impl From<EncodeErrorKind> for EncodeError {
+    fn from(kind: EncodeErrorKind) -> Self {
+        Self { path: String::new(), kind }
+    }
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}", self.kind)
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+/// The ways in which a value fails to be a term.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeErrorKind {
+    /// Erlang has neither infinities nor not-a-number, and a BEAM closes the connection for them.
+    #[error("{0} is no float of Erlang's: send an atom or another number instead")]
+    NotFinite(f64),
+    /// A name that is too long for an atom.
+    #[error(transparent)]
+    Atom(#[from] AtomTooLong),
+    /// More elements, or bytes, than the format can count.
+    #[error("{count} elements are too many (at most {most})")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// A sequence with another number of elements than it said.
+    #[error("{announced} elements were announced, {written} came")]
+    WrongCount {
+        /// How many were said to come.
+        announced: usize,
+        /// How many came.
+        written: usize,
+    },
+    /// What a `Serialize` implementation said.
     #[error("{0}")]
     Custom(String),
 }

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::atom::Atom;
+use super::encode::Encoder;
+use super::error::{DecodeError, EncodeError};
+use super::limits::Limits;
 use super::read::Reader;
+use super::term::Term;
 
 /// One encoded term, as it came or as it will go out: a slice of the frame, not looked at until
 /// somebody asks. Cheap to clone.
@@ -37,6 +41,35 @@ impl Payload {
     /// Reads it piece by piece, without building anything.
     pub fn reader(&self) -> Reader<'_> {
         Reader::shared(&self.bytes, self.atoms())
+    }
+
+    /// A payload of a term.
+    ///
+    /// # Errors
+    /// For what the format cannot say, as [`Term::encode`].
+    pub fn from_term(term: &Term) -> Result<Self, EncodeError> {
+        let mut buf = BytesMut::new();
+        term.encode(&mut Encoder::new(&mut buf))?;
+        Ok(Self::new(buf.freeze(), None))
+    }
+
+    /// Builds the whole tree, within the default [`Limits`].
+    ///
+    /// # Errors
+    /// As [`Term::decode`].
+    pub fn term(&self) -> Result<Term, DecodeError> {
+        self.term_within(&Limits::default())
+    }
+
+    /// Builds the whole tree.
+    ///
+    /// # Errors
+    /// As [`Term::decode`].
+    pub fn term_within(&self, limits: &Limits) -> Result<Term, DecodeError> {
+        let mut reader = self.reader();
+        let term = Term::decode(&mut reader, limits)?;
+        reader.finish()?;
+        Ok(term)
     }
 }
 

@@ -3,12 +3,16 @@
 //! Everything is checked before it is used, so a reader is safe on bytes from the network; where
 //! [`validate`](super::validate()) has been over them, only wrong *kinds* of terms remain as errors.
 
-use bytes::Bytes;
+use std::borrow::Cow;
 
-use super::atom::Atom;
+use bytes::Bytes;
+use num_bigint::{BigInt, Sign};
+
+use super::atom::{Atom, MAX_ATOM_CHARACTERS};
 use super::error::{DecodeError, DecodeErrorKind};
 use super::ids::{Creation, MAX_REF_WORDS, Pid, Port, Ref};
 use super::tag;
+use super::term::{MAX_FREE, OpaqueFun, Record, Term};
 
 /// A cursor over encoded terms.
 #[derive(Debug, Clone)]
@@ -67,11 +71,11 @@ impl<'a> Reader<'a> {
         DecodeError::new(self.offset, kind)
     }
 
-    fn fail<T>(&self, kind: DecodeErrorKind) -> Result<T, DecodeError> {
+    pub(crate) fn fail<T>(&self, kind: DecodeErrorKind) -> Result<T, DecodeError> {
         Err(self.error(kind))
     }
 
-    fn unexpected<T>(&self, expected: &str) -> Result<T, DecodeError> {
+    pub(crate) fn unexpected<T>(&self, expected: &str) -> Result<T, DecodeError> {
         let found = match self.rest().first() {
             Some(&tag) => describe(tag),
             None => "the end".to_owned(),
@@ -174,43 +178,48 @@ impl<'a> Reader<'a> {
     /// When the next term is no atom, or one that is too long or not UTF-8.
     pub fn atom(&mut self) -> Result<Atom, DecodeError> {
         let start = self.clone();
-        let latin1 = match self.u8()? {
+        let text = self.atom_text()?;
+        if let &[tag::ATOM_CACHE_REF, index, ..] = start.rest()
+            && let Some(atom) = self.atoms.get(usize::from(index))
+        {
+            return Ok(atom.clone());
+        }
+        Atom::new(text).or_else(|_| start.fail(DecodeErrorKind::Invalid(ATOM_TOO_LONG)))
+    }
+
+    /// Takes an atom as its text, which is copied only where it is latin-1 beyond ASCII.
+    ///
+    /// # Errors
+    /// As [`atom`](Self::atom).
+    pub fn atom_text(&mut self) -> Result<Cow<'a, str>, DecodeError> {
+        let start = self.clone();
+        let (len, utf8) = match self.u8()? {
             tag::ATOM_CACHE_REF => {
                 let index = self.u8()?;
                 return match self.atoms.get(usize::from(index)) {
-                    Some(atom) => Ok(atom.clone()),
+                    Some(atom) => Ok(Cow::Borrowed(atom.as_str())),
                     None => start.fail(DecodeErrorKind::AtomCacheRef { index, known: self.atoms.len() }),
                 };
             }
-            tag::SMALL_ATOM_UTF8 => {
-                let len = self.u8()?;
-                (false, self.take(len.into())?)
-            }
-            tag::ATOM_UTF8 => {
-                let len = self.u16()?;
-                (false, self.take(len.into())?)
-            }
-            tag::SMALL_ATOM => {
-                let len = self.u8()?;
-                (true, self.take(len.into())?)
-            }
-            tag::ATOM => {
-                let len = self.u16()?;
-                (true, self.take(len.into())?)
-            }
+            tag::SMALL_ATOM_UTF8 => (usize::from(self.u8()?), true),
+            tag::ATOM_UTF8 => (usize::from(self.u16()?), true),
+            tag::SMALL_ATOM => (usize::from(self.u8()?), false),
+            tag::ATOM => (usize::from(self.u16()?), false),
             _ => {
                 *self = start;
                 return self.unexpected("an atom");
             }
         };
-        let atom = match latin1 {
-            (true, bytes) => Atom::from_latin1(bytes),
-            (false, bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => Atom::new(text),
-                Err(_) => return start.fail(DecodeErrorKind::Invalid("an atom is not UTF-8")),
-            },
+        let bytes = self.take(len)?;
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) if utf8 || text.is_ascii() => Cow::Borrowed(text),
+            _ if !utf8 => Cow::Owned(bytes.iter().map(|&byte| char::from(byte)).collect()),
+            _ => return start.fail(DecodeErrorKind::Invalid("an atom is not UTF-8")),
         };
-        atom.or_else(|_| start.fail(DecodeErrorKind::Invalid("an atom has more than 255 characters")))
+        if len > MAX_ATOM_CHARACTERS && text.chars().count() > MAX_ATOM_CHARACTERS {
+            return start.fail(DecodeErrorKind::Invalid(ATOM_TOO_LONG));
+        }
+        Ok(text)
     }
 
     /// Takes an integer that fits 64 bits with a sign.
@@ -233,9 +242,24 @@ impl<'a> Reader<'a> {
 
     fn i128(&mut self) -> Result<i128, DecodeError> {
         let start = self.clone();
+        match self.integer()? {
+            Integer::Small(value) => Ok(value.into()),
+            Integer::Big { negative, magnitude } if magnitude.len() <= 8 => {
+                let mut bytes = [0; 16];
+                bytes.iter_mut().zip(magnitude).for_each(|(to, from)| *to = *from);
+                let value = i128::from_le_bytes(bytes);
+                Ok(if negative { -value } else { value })
+            }
+            Integer::Big { .. } => start.fail(DecodeErrorKind::Invalid("the integer does not fit 64 bits")),
+        }
+    }
+
+    /// Takes an integer of any size, without copying a large one.
+    pub(crate) fn integer(&mut self) -> Result<Integer<'a>, DecodeError> {
+        let start = self.clone();
         let (sign, magnitude) = match self.u8()? {
-            tag::SMALL_INTEGER => return Ok(self.u8()?.into()),
-            tag::INTEGER => return Ok(i32::from_be_bytes(self.array()?).into()),
+            tag::SMALL_INTEGER => return Ok(Integer::Small(self.u8()?.into())),
+            tag::INTEGER => return Ok(Integer::Small(i32::from_be_bytes(self.array()?).into())),
             tag::SMALL_BIG => {
                 let len = self.u8()?;
                 (self.u8()?, self.take(len.into())?)
@@ -250,13 +274,15 @@ impl<'a> Reader<'a> {
             }
         };
         let significant = magnitude.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        if significant > 8 {
-            return start.fail(DecodeErrorKind::Invalid("the integer does not fit 64 bits"));
+        let magnitude = magnitude.get(..significant).unwrap_or_default();
+        let negative = sign != 0;
+        if significant < 8 {
+            let mut bytes = [0; 8];
+            bytes.iter_mut().zip(magnitude).for_each(|(to, from)| *to = *from);
+            let value = i64::from_le_bytes(bytes);
+            return Ok(Integer::Small(if negative { -value } else { value }));
         }
-        let mut bytes = [0; 16];
-        bytes[..significant].copy_from_slice(&magnitude[..significant]);
-        let value = i128::from_le_bytes(bytes);
-        Ok(if sign == 0 { value } else { -value })
+        Ok(Integer::Big { negative, magnitude })
     }
 
     /// Starts a tuple: its arity; then come its elements.
@@ -385,6 +411,86 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Takes a bitstring or binary: its bytes, and how many bits of the last one count (8 where it
+    /// is whole).
+    ///
+    /// # Errors
+    /// When the next term is something else, or has an illegal number of bits.
+    pub fn bitstring(&mut self) -> Result<(&'a [u8], u8), DecodeError> {
+        if self.peek_tag()? != tag::BIT_BINARY {
+            return Ok((self.binary()?, 8));
+        }
+        let start = self.clone();
+        self.offset += 1;
+        let len = self.count(1)?;
+        let bits = self.u8()?;
+        let bytes = self.take(len)?;
+        match (len, bits) {
+            (0, 0) => Ok((bytes, 8)),
+            (1.., 1..=8) => Ok((bytes, bits)),
+            _ => start.fail(DecodeErrorKind::Invalid("the last byte of a bitstring has an illegal number of bits")),
+        }
+    }
+
+    /// Takes `fun Module:Function/Arity`.
+    ///
+    /// # Errors
+    /// When the next term is something else.
+    pub fn export(&mut self) -> Result<(Atom, Atom, u8), DecodeError> {
+        if self.peek_tag()? != tag::EXPORT {
+            return self.unexpected("a fun of the form module:function/arity");
+        }
+        self.offset += 1;
+        Ok((self.atom()?, self.atom()?, self.arity()?))
+    }
+
+    /// Takes the number of arguments of an exported fun.
+    pub(crate) fn arity(&mut self) -> Result<u8, DecodeError> {
+        let start = self.clone();
+        u8::try_from(self.i64()?)
+            .or_else(|_| start.fail(DecodeErrorKind::Invalid("the arity of a fun is not between 0 and 255")))
+    }
+
+    /// Takes an opaque fun up to the values it closes over: these come next, as many as the second
+    /// part of the answer says.
+    pub(crate) fn fun_head(&mut self) -> Result<(OpaqueFun, usize), DecodeError> {
+        let start = self.clone();
+        if self.u8()? != tag::NEW_FUN {
+            *self = start;
+            return self.unexpected("a fun");
+        }
+        // The size is what some sender believes; a BEAM does not look at it either.
+        self.u32()?;
+        let arity = self.u8()?;
+        let uniq = self.array()?;
+        let index = self.u32()?;
+        let free = self.count(1)?;
+        if free > MAX_FREE {
+            return start.fail(DecodeErrorKind::Invalid("a fun closes over more than 255 values"));
+        }
+        let module = self.atom()?;
+        let (old_index, old_uniq) = (self.i64()?, self.i64()?);
+        let pid = self.pid()?;
+        Ok((OpaqueFun { arity, uniq, index, module, old_index, old_uniq, pid, free: Vec::new() }, free))
+    }
+
+    /// Takes a native record up to the values of its fields, which come next; they are empty lists
+    /// in the answer.
+    pub(crate) fn record_head(&mut self) -> Result<Record, DecodeError> {
+        if self.peek_tag()? != tag::RECORD {
+            return self.unexpected("a native record");
+        }
+        self.offset += 1;
+        let count = self.count(2)?;
+        let flags = self.u8()?;
+        let (module, name) = (self.atom()?, self.atom()?);
+        let mut fields = Vec::new();
+        for _ in 0..count {
+            fields.push((self.atom()?, Term::NIL));
+        }
+        Ok(Record { flags, module, name, fields })
+    }
+
     /// Takes a float, new or old.
     ///
     /// # Errors
@@ -410,7 +516,7 @@ impl<'a> Reader<'a> {
         if value.is_finite() { Ok(value) } else { start.fail(DecodeErrorKind::Invalid("a float is not finite")) }
     }
 
-    fn narrow_creation(&mut self) -> Result<Creation, DecodeError> {
+    pub(crate) fn narrow_creation(&mut self) -> Result<Creation, DecodeError> {
         match self.u8()? {
             creation @ 0..=3 => Ok(Creation(creation.into())),
             _ => self.fail(DecodeErrorKind::Invalid("a creation of one byte is above 3")),
@@ -484,6 +590,29 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// An integer as it stands on the wire.
+pub(crate) enum Integer<'a> {
+    Small(i64),
+    /// At least eight bytes, little-endian, the last of them not zero.
+    Big {
+        negative: bool,
+        magnitude: &'a [u8],
+    },
+}
+
+impl Integer<'_> {
+    pub(crate) fn to_bigint(&self) -> BigInt {
+        match self {
+            Self::Small(value) => (*value).into(),
+            Self::Big { negative, magnitude } => {
+                BigInt::from_bytes_le(if *negative { Sign::Minus } else { Sign::Plus }, magnitude)
+            }
+        }
+    }
+}
+
+const ATOM_TOO_LONG: &str = "an atom has more than 255 characters";
 
 /// What a tag stands for, in words.
 pub(crate) fn describe(tag: u8) -> String {
