@@ -220,7 +220,7 @@ fn own_name(args: &RunArgs) -> Result<NodeName, Failure> {
         "CLUSTER_DOMAIN" => Some(args.discovery.cluster_domain.clone()),
         _ => environment(key),
     };
-    let own = discovery::own_name(look_up, Some(&basename), &template(args.discovery.mode))
+    let own = discovery::own_name(&template(args.discovery.mode), Some(&basename), look_up)
         .map_err(|error| Failure::configuration(error.to_string()))?;
     Ok(own.name)
 }
@@ -283,11 +283,16 @@ fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> Result<NodeBuild
             .advise("give a label selector: --kubernetes-selector app=myapp"));
     };
     let basename = options.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
-    let mut strategy = discovery::Kubernetes::new(basename, selector.clone())
+    let strategy = match &options.kubernetes_namespace {
+        Some(namespace) => discovery::Kubernetes::pods(namespace.clone(), selector.clone()),
+        None => discovery::Kubernetes::pods_here(selector.clone()),
+    };
+    let mut strategy = strategy
+        .basename(basename)
         .template(template(options.mode))
         .cluster_domain(options.cluster_domain.clone());
-    if let Some(namespace) = &options.kubernetes_namespace {
-        strategy = strategy.namespace(namespace.clone());
+    if let Some(address) = std::env::var("POD_IP").ok().and_then(|ip| ip.parse().ok()) {
+        strategy = strategy.own_address(address);
     }
     Ok(builder.discovery(strategy))
 }
