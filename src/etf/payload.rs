@@ -45,6 +45,11 @@ impl Payload {
         Self { bytes: self.bytes.slice(start..), atoms: self.atoms.clone() }
     }
 
+    /// Other bytes, in which references mean the same atoms.
+    pub(crate) fn with_bytes(&self, bytes: Bytes) -> Self {
+        Self { bytes, atoms: self.atoms.clone() }
+    }
+
     /// Reads it piece by piece, without building anything.
     pub fn reader(&self) -> Reader<'_> {
         Reader::shared(&self.bytes, self.atoms())

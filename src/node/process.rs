@@ -285,6 +285,11 @@ impl Process {
         self.entry.state.lock().group_leader.clone()
     }
 
+    /// The names that it is registered under.
+    pub fn names(&self) -> Vec<Atom> {
+        self.entry.state.lock().names.clone()
+    }
+
     /// From now on what this process prints goes there (`group_leader/2`).
     pub fn set_group_leader(&self, leader: Pid) {
         self.entry.state.lock().group_leader = Some(leader);
