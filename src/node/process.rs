@@ -284,6 +284,16 @@ impl Process {
         self.entry.state.lock().group_leader.clone()
     }
 
+    /// The names that it is registered under.
+    pub fn names(&self) -> Vec<Atom> {
+        self.entry.state.lock().names.clone()
+    }
+
+    /// From now on what this process prints goes there (`group_leader/2`).
+    pub fn set_group_leader(&self, leader: Pid) {
+        self.entry.state.lock().group_leader = Some(leader);
+    }
+
     /// Ends this process with a reason (dropping it is `normal`).
     pub fn end(self, reason: Reason) {
         self.core.end(self.entry.clone(), reason);
