@@ -27,7 +27,6 @@ pub use event::{DiscoveryEvent, Evidence};
 pub use fixed::Static;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::Kubernetes;
-#[cfg(feature = "kubernetes")]
 pub use local_epmd::LocalEpmd;
 pub use mesh::{DialFailure, FailureKind, Mesh, MeshEvent};
 pub use own_name::{DEFAULT_CLUSTER_DOMAIN, OwnName, OwnNameError, own_name};
