@@ -51,9 +51,7 @@ async fn run(process: Process, args: Vec<Term>) -> Reason {
     }
     let outcome = apply(process, &module, &function, args).await.map_err(|exception| match exception.class {
         // As execute_cast/3 wraps it, so that logs of other nodes look the same.
-        Class::Error => {
-            Exception::error(tuple![atom!("exception"), tuple![exception.reason, exception.stack]])
-        }
+        Class::Error => Exception::error(tuple![atom!("exception"), tuple![exception.reason, exception.stack]]),
         _ => exception,
     });
     if let Err(exception) = &outcome {

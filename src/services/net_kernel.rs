@@ -60,7 +60,8 @@ impl Spawn {
         let mut parts = request.into_iter();
         let kind = parts.next()?;
         let kind = kind.as_atom()?.as_str();
-        let (Term::Atom(module), Term::Atom(function), Term::List(args)) = (parts.next()?, parts.next()?, parts.next()?)
+        let (Term::Atom(module), Term::Atom(function), Term::List(args)) =
+            (parts.next()?, parts.next()?, parts.next()?)
         else {
             return None;
         };
@@ -141,7 +142,8 @@ mod tests {
         let spawn = parse(tuple![atom!("spawn"), atom!("m"), atom!("f"), list![1], atom!("user")]).unwrap();
         assert_eq!((spawn.link, spawn.args), (false, vec![Term::from(1)]));
         assert!(parse(tuple![atom!("spawn_link"), atom!("m"), atom!("f"), list![], atom!("user")]).unwrap().link);
-        let opt = tuple![atom!("spawn_opt"), atom!("m"), atom!("f"), list![], list![atom!("monitor")], atom!("link"), 1];
+        let opt =
+            tuple![atom!("spawn_opt"), atom!("m"), atom!("f"), list![], list![atom!("monitor")], atom!("link"), 1];
         let opt = parse(opt).unwrap();
         assert!(opt.link && opt.monitor);
         assert_eq!(parse(tuple![atom!("spawn"), atom!("m"), atom!("f"), 7, atom!("user")]), None);

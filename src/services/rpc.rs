@@ -134,7 +134,9 @@ fn arguments(args: &impl Serialize) -> Result<Vec<Term>, CallError> {
         Term::Tuple(args) | Term::List(args) => Ok(args),
         // How `()` is written is a matter of the serializer.
         Term::Atom(_) if std::mem::size_of_val(args) == 0 => Ok(Vec::new()),
-        _ => Err(CallError::Exception(Exception::error(tuple![atom!("badarg"), "arguments are a tuple or a sequence"]))),
+        _ => {
+            Err(CallError::Exception(Exception::error(tuple![atom!("badarg"), "arguments are a tuple or a sequence"])))
+        }
     }
 }
 
@@ -170,7 +172,10 @@ fn outcome(reason: &Reason, mark: &Ref) -> Result<Payload, CallError> {
         // The call itself was at fault: `{erpc, Reason}`.
         ("error", 3) => exception(Class::Error, false),
         ("error", 4) => exception(Class::Error, true),
-        _ => Err(CallError::Decode(DecodeError::new(0, DecodeErrorKind::Invalid("the result of a call is of no known form")))),
+        _ => Err(CallError::Decode(DecodeError::new(
+            0,
+            DecodeErrorKind::Invalid("the result of a call is of no known form"),
+        ))),
     }
 }
 

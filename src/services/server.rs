@@ -16,12 +16,7 @@ use crate::node::{Message, Node, Process, Reason, RegisterError, Service};
 /// the server; a panic in one ends it, as an exception ends a `gen_server`.
 pub trait Server: Send + 'static {
     /// `handle_call/3`: a request that somebody waits for.
-    fn call(
-        &mut self,
-        request: Payload,
-        from: ReplyTo,
-        process: &mut Process,
-    ) -> impl Future<Output = Answer> + Send;
+    fn call(&mut self, request: Payload, from: ReplyTo, process: &mut Process) -> impl Future<Output = Answer> + Send;
 
     /// `handle_cast/2`: a request that nobody waits for.
     fn cast(&mut self, request: Payload, process: &mut Process) -> impl Future<Output = Next> + Send {

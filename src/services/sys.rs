@@ -110,11 +110,7 @@ fn refused(callback: &'static str) -> Term {
     let callback = Term::Atom(Atom::from_static(callback));
     tuple![
         atom!("error"),
-        tuple![
-            atom!("callback_failed"),
-            tuple![atom!("gusset"), callback],
-            tuple![atom!("error"), atom!("undef")],
-        ],
+        tuple![atom!("callback_failed"), tuple![atom!("gusset"), callback], tuple![atom!("error"), atom!("undef")],],
     ]
 }
 
