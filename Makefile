@@ -48,3 +48,10 @@ deny: ## licences, bans and sources of the dependencies (installs cargo-deny if 
 	@$(CARGO) deny --version >/dev/null 2>&1 || \
 	    $(STEP) "install of cargo-deny" $(CARGO) install cargo-deny --locked --version $(CARGO_DENY) --quiet
 	@$(STEP) deny $(CARGO) deny check --hide-inclusion-graph licenses bans sources
+
+# Needs a nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz --locked`).
+FUZZ_SECONDS ?= 20
+fuzz: ## every fuzz target for FUZZ_SECONDS (20)
+	@for target in $$(cd fuzz/fuzz_targets && ls *.rs | sed 's/\.rs$$//'); do \
+	    $(STEP) "fuzz $$target" $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
+	done

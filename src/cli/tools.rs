@@ -184,22 +184,19 @@ pub(crate) struct NamesArgs {
 
 pub(super) async fn names(args: NamesArgs) -> Result<(), Failure> {
     let port = args.epmd_port.epmd_port;
-    let mut addresses = tokio::net::lookup_host((args.host.as_str(), port)).await.map_err(|error| {
-        Failure::lookup(format!("the host {} cannot be looked up: {error}", args.host))
-    })?;
+    let mut addresses = tokio::net::lookup_host((args.host.as_str(), port))
+        .await
+        .map_err(|error| Failure::lookup(format!("the host {} cannot be looked up: {error}", args.host)))?;
     let Some(address) = addresses.next() else {
         return Err(Failure::lookup(format!("the host {} has no address", args.host)));
     };
-    let names = EpmdClient::new(address).names().await.map_err(|error| {
+    let names = EpmdClient::new(address.ip(), port).names().await.map_err(|error| {
         Failure::epmd(format!("EPMD at {address}: {error}"))
             .advise("no node runs there, or its EPMD has another port (ERL_EPMD_PORT)")
     })?;
     let output = Output::new(args.json);
-    for entry in names {
-        output.line(
-            || format!("{} at port {}", entry.name, entry.port),
-            || json!({"name": entry.name, "port": entry.port}),
-        );
+    for (name, port) in names {
+        output.line(|| format!("{name} at port {port}"), || json!({"name": name, "port": port}));
     }
     Ok(())
 }
@@ -218,10 +215,10 @@ pub(crate) struct EpmdArgs {
 
 pub(super) async fn epmd(args: EpmdArgs) -> Result<(), Failure> {
     let port = args.epmd_port.epmd_port;
-    let server = EpmdServer::bind(&args.listen, port).await.map_err(|error| {
-        Failure::epmd(error.to_string()).advise("an EPMD runs already? see `gusset names`")
-    })?;
-    let addresses: Vec<String> = server.local_addresses().iter().map(SocketAddr::to_string).collect();
+    let server = EpmdServer::bind(&args.listen, port)
+        .await
+        .map_err(|error| Failure::epmd(error.to_string()).advise("an EPMD runs already? see `gusset names`"))?;
+    let addresses: Vec<String> = server.local_addrs().iter().map(SocketAddr::to_string).collect();
     Output::new(args.json).line(
         || format!("EPMD listens on {}", addresses.join(", ")),
         || json!({"event": "started", "addresses": addresses}),
@@ -271,13 +268,15 @@ fn target(text: &str) -> Result<DialTarget, Failure> {
 
 fn term(text: &str) -> Result<Term, Failure> {
     text.parse().map_err(|error| {
-        Failure::configuration(format!("`{text}` is no Erlang term: {error}"))
-            .advise("strings are <<\"text\">> (binary, as Elixir has them) or \"text\" (list); mind the quotes of the shell")
+        Failure::configuration(format!("`{text}` is no Erlang term: {error}")).advise(
+            "strings are <<\"text\">> (binary, as Elixir has them) or \"text\" (list); mind the quotes of the shell",
+        )
     })
 }
 
 fn module_function(text: &str) -> Result<(Atom, Atom), Failure> {
-    let wrong = || Failure::configuration(format!("`{text}` is not MODULE:FUNCTION, like lists:seq or Elixir.Enum:sum"));
+    let wrong =
+        || Failure::configuration(format!("`{text}` is not MODULE:FUNCTION, like lists:seq or Elixir.Enum:sum"));
     let (module, function) = text.rsplit_once(':').ok_or_else(wrong)?;
     if module.is_empty() || function.is_empty() {
         return Err(wrong());

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::events::NodeEvent;
 use super::reason::Reason;
-use crate::etf::{Atom, DecodeError, Payload, Pid, Ref, Term};
+use crate::etf::{Atom, DecodeError, DecodeErrorKind, Payload, Pid, Ref, Term};
 use crate::proto::{NodeName, NodeNameError};
 
 /// What a process finds in its mailbox.
@@ -64,12 +64,7 @@ impl Message {
                     Ok(pid) => (crate::atom!("ok"), Term::Pid(pid.clone())),
                     Err(error) => (crate::atom!("error"), atom(error.clone())),
                 };
-                Term::Tuple(vec![
-                    atom(crate::atom!("spawn_reply")),
-                    Term::Ref(reference.clone()),
-                    atom(verdict),
-                    value,
-                ])
+                Term::Tuple(vec![atom(crate::atom!("spawn_reply")), Term::Ref(reference.clone()), atom(verdict), value])
             }
             Self::Node(NodeEvent::Up { name, .. }) => {
                 Term::Tuple(vec![atom(crate::atom!("nodeup")), atom(name.as_atom().clone())])
@@ -87,7 +82,9 @@ impl Message {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         match self {
             Self::Sent(payload) => payload.decode(),
-            other => Payload::from_term(&other.term()?).decode(),
+            other => Payload::from_term(&other.term()?)
+                .map_err(|error| DecodeError::new(0, DecodeErrorKind::Custom(error.to_string())))?
+                .decode(),
         }
     }
 
@@ -119,9 +116,7 @@ impl Target {
         match self {
             Self::Pid(pid) => Term::Pid(pid.clone()),
             Self::Name(name) => Term::Atom(name.clone()),
-            Self::NameOn(name, node) => {
-                Term::Tuple(vec![Term::Atom(name.clone()), Term::Atom(node.as_atom().clone())])
-            }
+            Self::NameOn(name, node) => Term::Tuple(vec![Term::Atom(name.clone()), Term::Atom(node.as_atom().clone())]),
             Self::Alias(alias) => Term::Ref(alias.clone()),
         }
     }

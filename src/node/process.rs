@@ -241,8 +241,7 @@ impl Process {
         if self.demonitor(reference) {
             return;
         }
-        let mine =
-            |message: &Message| matches!(message, Message::Down { reference: down, .. } if down == reference);
+        let mine = |message: &Message| matches!(message, Message::Down { reference: down, .. } if down == reference);
         while let Ok(message) = self.mailbox.try_recv() {
             self.taken();
             self.kept.push_back(message);

@@ -293,8 +293,7 @@ impl Core {
     /// `MONITOR_P` from another node.
     pub(crate) fn monitor_in(&self, from: Pid, wire: ProcRef, reference: Ref, connection: &Arc<Connection>) {
         let watching = self.table.by_target(&wire).is_some_and(|watched| {
-            let watcher =
-                Watcher { pid: from.clone(), wire: wire.clone(), connection: Some(connection.clone()) };
+            let watcher = Watcher { pid: from.clone(), wire: wire.clone(), connection: Some(connection.clone()) };
             self.table.add_watcher(&watched, &reference, watcher, || connection.involve(&watched.pid))
         });
         if !watching {
@@ -331,8 +330,7 @@ impl Core {
                     .extract_if(|_, spawn| spawn.connection.id == connection.id)
                     .map(|(reference, _)| reference)
                     .collect();
-                let links: Vec<(Pid, Link)> =
-                    state.links.extract_if(|_, link| of_this(&link.connection)).collect();
+                let links: Vec<(Pid, Link)> = state.links.extract_if(|_, link| of_this(&link.connection)).collect();
                 let monitors: Vec<(Ref, Monitor)> =
                     state.monitors.extract_if(|_, monitor| of_this(&monitor.connection)).collect();
                 (spawns, links, monitors)
@@ -392,10 +390,6 @@ fn apply_exit(from: &Pid, to: &Arc<Entry>, reason: &Reason, ending: &mut Ending)
 fn down(entry: &Arc<Entry>, reference: &Ref, reason: &Reason) {
     let monitor = entry.state.lock().monitors.remove(reference);
     if let Some(monitor) = monitor {
-        entry.push(Message::Down {
-            reference: reference.clone(),
-            object: monitor.object,
-            reason: reason.clone(),
-        });
+        entry.push(Message::Down { reference: reference.clone(), object: monitor.object, reason: reason.clone() });
     }
 }

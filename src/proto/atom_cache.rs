@@ -17,7 +17,7 @@ use crate::etf::{Atom, AtomRefs, DecodeError, DecodeErrorKind, Reader};
 pub(super) struct CacheIn {
     slots: Vec<Option<Atom>>,
     /// Headers that came lately and had no new atoms: the same few are sent again and again.
-    recent: Vec<Option<(Vec<u8>, Arc<[Atom]>)>>,
+    recent: Vec<Option<Recent>>,
     hasher: RandomState,
 }
 
@@ -112,6 +112,9 @@ impl CacheIn {
     }
 }
 
+/// A header, byte for byte, and what it means.
+type Recent = (Vec<u8>, Arc<[Atom]>);
+
 /// The cache of the sending side: gives slots to atoms, and takes them from those that have not been
 /// used for the longest time (roughly: the clock algorithm).
 #[derive(Debug, Default)]
@@ -145,7 +148,7 @@ impl CacheOut {
         let flags_at = out.len();
         out.put_bytes(0, atoms.len() / 2 + 1);
         let long = atoms.iter().any(|atom| atom.as_str().len() > usize::from(u8::MAX));
-        let mut set = |out: &mut BytesMut, position: usize, nibble: u8| {
+        let set = |out: &mut BytesMut, position: usize, nibble: u8| {
             if let Some(byte) = out.get_mut(flags_at + position / 2) {
                 *byte |= nibble << (position % 2 * 4);
             }

@@ -11,6 +11,7 @@ pub mod epmd;
 pub mod gusset;
 pub mod iex;
 pub mod kube;
+pub mod node;
 pub mod otp;
 pub mod ports;
 pub mod program;
