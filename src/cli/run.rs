@@ -287,10 +287,8 @@ fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> Result<NodeBuild
         Some(namespace) => discovery::Kubernetes::pods(namespace.clone(), selector.clone()),
         None => discovery::Kubernetes::pods_here(selector.clone()),
     };
-    let mut strategy = strategy
-        .basename(basename)
-        .template(template(options.mode))
-        .cluster_domain(options.cluster_domain.clone());
+    let mut strategy =
+        strategy.basename(basename).template(template(options.mode)).cluster_domain(options.cluster_domain.clone());
     if let Some(address) = std::env::var("POD_IP").ok().and_then(|ip| ip.parse().ok()) {
         strategy = strategy.own_address(address);
     }

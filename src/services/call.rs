@@ -52,11 +52,7 @@ impl Node {
     ///
     /// # Errors
     /// When there is no way to its node.
-    pub async fn cast(
-        &self,
-        server: impl IntoTarget,
-        request: &(impl Serialize + ?Sized),
-    ) -> Result<(), SendError> {
+    pub async fn cast(&self, server: impl IntoTarget, request: &(impl Serialize + ?Sized)) -> Result<(), SendError> {
         self.process_labelled("cast").cast(server, request).await
     }
 
@@ -69,9 +65,9 @@ impl Node {
         request: &(impl Serialize + ?Sized),
         timeout: Duration,
     ) -> Vec<(NodeName, Result<R, CallError>)> {
-        let calls = nodes.iter().map(|node| async move {
-            (node.clone(), self.call_timeout((name, node), request, timeout).await)
-        });
+        let calls = nodes
+            .iter()
+            .map(|node| async move { (node.clone(), self.call_timeout((name, node), request, timeout).await) });
         join_all(calls).await
     }
 

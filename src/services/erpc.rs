@@ -31,7 +31,7 @@ pub(crate) fn install(node: &Node) {
     spawnable(node, atom!("execute_cast"), 3, |process, args| async move { run(process, args).await });
 }
 
-fn spawnable<F, R>(node: &Node, function: Atom, arity: u32, run: F)
+fn spawnable<F, R>(node: &Node, function: Atom, arity: u8, run: F)
 where
     F: Fn(Process, Vec<Term>) -> R + Send + Sync + 'static,
     R: Future<Output = Reason> + Send + 'static,
@@ -51,9 +51,7 @@ async fn run(process: Process, args: Vec<Term>) -> Reason {
     }
     let outcome = apply(process, &module, &function, args).await.map_err(|exception| match exception.class {
         // As execute_cast/3 wraps it, so that logs of other nodes look the same.
-        Class::Error => {
-            Exception::error(tuple![atom!("exception"), tuple![exception.reason, exception.stack]])
-        }
+        Class::Error => Exception::error(tuple![atom!("exception"), tuple![exception.reason, exception.stack]]),
         _ => exception,
     });
     if let Err(exception) = &outcome {

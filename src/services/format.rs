@@ -288,9 +288,15 @@ fn print(term: &Term, pretty: bool, unicode: bool, text: &mut String) {
             };
             let utf8 = || std::str::from_utf8(bytes).ok().filter(|text| text.chars().all(printable));
             text.push_str("<<");
-            if pretty && bytes.is_ascii() && let Some(string) = latin1().filter(|string| !string.is_empty()) {
+            if pretty
+                && bytes.is_ascii()
+                && let Some(string) = latin1().filter(|string| !string.is_empty())
+            {
                 quote(&string, text);
-            } else if pretty && unicode && let Some(string) = utf8().filter(|string| !string.is_empty()) {
+            } else if pretty
+                && unicode
+                && let Some(string) = utf8().filter(|string| !string.is_empty())
+            {
                 quote(string, text);
                 text.push_str("/utf8");
             } else if pretty && let Some(string) = latin1().filter(|string| !string.is_empty()) {
@@ -376,7 +382,11 @@ mod tests {
         check("~p", list![tuple![atom!("ok"), list![1, 2], list![], 1.5]], "{ok,[1,2],[],1.5}");
         check("~p", list![list![atom!("a"); atom!("b")]], "[a|b]");
         check("~p", list![Term::charlist("a\"b\\\n")], "\"a\\\"b\\\\\\n\"");
-        check("~p ~w", list![Term::map([(1.into(), 2.into())]), Term::map([(1.into(), 2.into())])], "#{1 => 2} #{1 => 2}");
+        check(
+            "~p ~w",
+            list![Term::map([(1.into(), 2.into())]), Term::map([(1.into(), 2.into())])],
+            "#{1 => 2} #{1 => 2}",
+        );
         check("~p", list![atom!("Hello world")], "'Hello world'");
         check("~lp", list![Term::charlist("ab")], "[97,98]");
     }

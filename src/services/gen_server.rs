@@ -270,7 +270,9 @@ mod tests {
     #[test]
     fn casts_and_system_messages_are_told_apart_from_the_rest() {
         let of = |term: Term| Envelope::of(&payload(&term));
-        assert!(matches!(of(tuple![atom!("$gen_cast"), 7]), Envelope::Cast(request) if request.term().unwrap() == 7.into()));
+        assert!(
+            matches!(of(tuple![atom!("$gen_cast"), 7]), Envelope::Cast(request) if request.term().unwrap() == 7.into())
+        );
         let from = tuple![pid(), reference(1)];
         assert!(matches!(of(tuple![atom!("system"), from.clone(), atom!("get_state")]), Envelope::System(..)));
         for other in [

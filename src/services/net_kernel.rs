@@ -60,7 +60,8 @@ impl Spawn {
         let mut parts = request.into_iter();
         let kind = parts.next()?;
         let kind = kind.as_atom()?.as_str();
-        let (Term::Atom(module), Term::Atom(function), Term::List(args)) = (parts.next()?, parts.next()?, parts.next()?)
+        let (Term::Atom(module), Term::Atom(function), Term::List(args)) =
+            (parts.next()?, parts.next()?, parts.next()?)
         else {
             return None;
         };
@@ -86,9 +87,9 @@ impl Spawn {
             return Answer::from(&tuple![atom!("EXIT"), tuple![atom!("notsup"), Term::NIL]]);
         }
         let Self { module, function, args, link, group_leader, .. } = self;
-        let arity = u32::try_from(args.len()).unwrap_or(u32::MAX);
+        let arity = args.len();
         tracing::debug!(by = %from.pid(), %module, %function, arity, pid = %process.pid(), "spawn by net_kernel");
-        let run = node.exported(&module, &function, arity);
+        let run = u8::try_from(arity).ok().and_then(|arity| node.exported(&module, &function, arity));
         let label = format!("{module}:{function}/{arity}");
         let parent = from.pid().clone();
         node.spawn_labelled(&label, move |process| {
@@ -141,7 +142,8 @@ mod tests {
         let spawn = parse(tuple![atom!("spawn"), atom!("m"), atom!("f"), list![1], atom!("user")]).unwrap();
         assert_eq!((spawn.link, spawn.args), (false, vec![Term::from(1)]));
         assert!(parse(tuple![atom!("spawn_link"), atom!("m"), atom!("f"), list![], atom!("user")]).unwrap().link);
-        let opt = tuple![atom!("spawn_opt"), atom!("m"), atom!("f"), list![], list![atom!("monitor")], atom!("link"), 1];
+        let opt =
+            tuple![atom!("spawn_opt"), atom!("m"), atom!("f"), list![], list![atom!("monitor")], atom!("link"), 1];
         let opt = parse(opt).unwrap();
         assert!(opt.link && opt.monitor);
         assert_eq!(parse(tuple![atom!("spawn"), atom!("m"), atom!("f"), 7, atom!("user")]), None);

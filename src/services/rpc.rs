@@ -47,8 +47,23 @@ impl Node {
         timeout: Duration,
     ) -> Result<R, CallError> {
         let args = arguments(&args)?;
-        let value = self.rpc_payload(node, module, function, args, timeout).await?;
+        let value = self.rpc_payload(node, name(module)?, name(function)?, args, timeout).await?;
         Ok(value.decode()?)
+    }
+
+    /// [`rpc_timeout`](Self::rpc_timeout) with terms, for arguments and a value of any kind.
+    ///
+    /// # Errors
+    /// As [`rpc`](Self::rpc).
+    pub async fn rpc_term(
+        &self,
+        node: &NodeName,
+        module: Atom,
+        function: Atom,
+        args: Vec<Term>,
+        timeout: Duration,
+    ) -> Result<Term, CallError> {
+        Ok(self.rpc_payload(node, module, function, args, timeout).await?.term()?)
     }
 
     /// [`rpc_timeout`](Self::rpc_timeout) with terms, and the value as it came.
@@ -58,12 +73,11 @@ impl Node {
     pub async fn rpc_payload(
         &self,
         node: &NodeName,
-        module: &str,
-        function: &str,
+        module: Atom,
+        function: Atom,
         args: Vec<Term>,
         timeout: Duration,
     ) -> Result<Payload, CallError> {
-        let (module, function) = (name(module)?, name(function)?);
         if *node == *self.name() {
             return self.rpc_here(module, function, args, timeout).await;
         }
@@ -134,7 +148,9 @@ fn arguments(args: &impl Serialize) -> Result<Vec<Term>, CallError> {
         Term::Tuple(args) | Term::List(args) => Ok(args),
         // How `()` is written is a matter of the serializer.
         Term::Atom(_) if std::mem::size_of_val(args) == 0 => Ok(Vec::new()),
-        _ => Err(CallError::Exception(Exception::error(tuple![atom!("badarg"), "arguments are a tuple or a sequence"]))),
+        _ => {
+            Err(CallError::Exception(Exception::error(tuple![atom!("badarg"), "arguments are a tuple or a sequence"])))
+        }
     }
 }
 
@@ -170,7 +186,10 @@ fn outcome(reason: &Reason, mark: &Ref) -> Result<Payload, CallError> {
         // The call itself was at fault: `{erpc, Reason}`.
         ("error", 3) => exception(Class::Error, false),
         ("error", 4) => exception(Class::Error, true),
-        _ => Err(CallError::Decode(DecodeError::new(0, DecodeErrorKind::Invalid("the result of a call is of no known form")))),
+        _ => Err(CallError::Decode(DecodeError::new(
+            0,
+            DecodeErrorKind::Invalid("the result of a call is of no known form"),
+        ))),
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Look<'a> {
     pub(crate) process: &'a Process,
     pub(crate) module: Atom,
-    pub(crate) state: &'a (dyn Fn() -> Term + Sync),
+    pub(crate) state: &'a dyn Fn() -> Term,
 }
 
 impl Look<'_> {
@@ -110,11 +110,7 @@ fn refused(callback: &'static str) -> Term {
     let callback = Term::Atom(Atom::from_static(callback));
     tuple![
         atom!("error"),
-        tuple![
-            atom!("callback_failed"),
-            tuple![atom!("gusset"), callback],
-            tuple![atom!("error"), atom!("undef")],
-        ],
+        tuple![atom!("callback_failed"), tuple![atom!("gusset"), callback], tuple![atom!("error"), atom!("undef")],],
     ]
 }
 
