@@ -337,8 +337,11 @@ async fn terms_of_every_kind_come_back_unchanged() {
                     if as_tree {
                         process.send(&from, &term).await.unwrap();
                     } else {
-                        let payload = message.payload().unwrap().element(1).unwrap();
-                        process.forward(&from, &payload).await.unwrap();
+                        let payload = message.payload().unwrap();
+                        let mut reader = payload.reader();
+                        reader.tuple_of(2).unwrap();
+                        reader.pid().unwrap();
+                        process.forward(&from, &payload.part_from(reader.offset())).await.unwrap();
                     }
                 }
             });

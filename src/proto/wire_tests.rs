@@ -29,13 +29,6 @@ struct Pair {
     reader: FrameReader,
 }
 
-#[derive(Debug)]
-enum Came {
-    Tick,
-    Fragment,
-    Message(Incoming),
-}
-
 impl Pair {
     fn new(flags: Flags) -> Self {
         Self { flags, outbox: Outbox::new(flags), reader: reader(flags) }
@@ -68,20 +61,16 @@ impl Pair {
         all
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Vec<Came> {
+    fn read(&mut self, bytes: &[u8]) -> Vec<Frame> {
         self.reader.buffer().put_slice(bytes);
         let mut came = Vec::new();
         while let Some(frame) = self.reader.next().unwrap() {
-            came.push(match frame {
-                Frame::Tick => Came::Tick,
-                Frame::Fragment => Came::Fragment,
-                Frame::Message(message) => Came::Message(message),
-            });
+            came.push(frame);
         }
         came
     }
 
-    fn all(&mut self) -> Vec<Came> {
+    fn all(&mut self) -> Vec<Frame> {
         let bytes = self.written(usize::MAX);
         assert_eq!(self.outbox.backlog(), 0);
         let came = self.read(&bytes);
@@ -113,8 +102,10 @@ fn content(message: &Incoming) -> Bytes {
     bytes
 }
 
-fn messages(came: Vec<Came>) -> Vec<Incoming> {
-    came.into_iter().filter_map(|came| if let Came::Message(message) = came { Some(message) } else { None }).collect()
+fn messages(came: Vec<Frame>) -> Vec<Incoming> {
+    came.into_iter()
+        .filter_map(|frame| if let Frame::Message(message) = frame { Some(message) } else { None })
+        .collect()
 }
 
 #[test]
@@ -236,8 +227,8 @@ fn fragments_of_several_senders_take_turns_and_ticks_pass_between_them() {
             rounds += 1;
         }
         assert!(rounds > 10, "{rounds}");
-        let last_fragment = came.iter().rposition(|came| matches!(came, Came::Fragment)).unwrap();
-        let ticks = came[..last_fragment].iter().filter(|came| matches!(came, Came::Tick)).count();
+        let last_fragment = came.iter().rposition(|came| matches!(came, Frame::Fragment)).unwrap();
+        let ticks = came[..last_fragment].iter().filter(|came| matches!(came, Frame::Tick)).count();
         assert!(ticks >= 10, "{ticks}");
         let done: Vec<_> = messages(came).iter().map(|message| (sender(message), content(message))).collect();
         let order: Vec<_> = done.iter().map(|(sender, content)| (*sender, content.len())).collect();
@@ -249,8 +240,7 @@ fn fragments_of_several_senders_take_turns_and_ticks_pass_between_them() {
 #[test]
 fn many_large_messages_at_once_open_a_bounded_number_of_sequences() {
     let mut pair = Pair::new(Flags::OFFERED);
-    let mut limits = FrameLimits::default();
-    limits.max_sequences = 64;
+    let limits = FrameLimits { max_sequences: 64, ..FrameLimits::default() };
     pair.reader = FrameReader::new(Flags::OFFERED, limits, BytesMut::new());
     for sender in 0..200 {
         pair.send(&send(sender), &vec![sender as u8; 150_000]);
@@ -315,7 +305,7 @@ fn bytes_may_come_one_by_one_and_a_thousand_packets_at_once() {
         let mut one_by_one = Vec::new();
         for byte in &bytes {
             let came = pair.read(&[*byte]);
-            ticks += came.iter().filter(|came| matches!(came, Came::Tick)).count();
+            ticks += came.iter().filter(|came| matches!(came, Frame::Tick)).count();
             one_by_one.extend(messages(came));
         }
         assert_eq!(ticks, 10);

@@ -9,6 +9,8 @@
 mod reader;
 mod reason;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;

@@ -81,7 +81,7 @@ fn every_message_comes_back_from_the_form_for_peers_old_and_new() {
             });
             let parsed = parse(&bytes).unwrap();
             assert_eq!(parsed.len, bytes.len());
-            assert_eq!(parsed.reason.map(|range| &bytes[range] == &encoded(reason)[..]), has_reason.then_some(true));
+            assert_eq!(parsed.reason.map(|range| bytes[range] == encoded(reason)[..]), has_reason.then_some(true));
             let expected = match control {
                 Control::Send { to, .. } if flags == OLD => Control::Send { from: None, to },
                 Control::Unlink { from, to, .. } if flags == OLD => Control::Unlink { id: None, from, to },
