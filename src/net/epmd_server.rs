@@ -68,6 +68,11 @@ impl EpmdServer {
         self.shared.table.lock().active.values().map(|active| active.entry.clone()).collect()
     }
 
+    /// Waits until it has ended by itself: a `KILL_REQ` of this host does that while no node is registered.
+    pub async fn ended(&self) {
+        self.shared.stop.cancelled().await;
+    }
+
     /// Ends it, and returns when every connection is closed.
     pub async fn shutdown(self) {
         self.shared.stop.cancel();

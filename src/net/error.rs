@@ -137,7 +137,7 @@ pub enum ConnectError {
         peer: NodeName,
     },
     /// The peer cannot do what we need.
-    #[error("{peer}: it lacks what this connection needs, it is OTP 22 or older: {missing}")]
+    #[error("{peer}: it lacks what this connection needs: {missing}")]
     MissingFlags {
         /// Whom we dialled.
         peer: NodeName,
