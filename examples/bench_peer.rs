@@ -127,4 +127,3 @@ fn next(message: &Payload, reader: &mut Reader<'_>) -> Result<Payload, DecodeErr
     reader.skip()?;
     Ok(message.part(start..reader.offset()))
 }
-

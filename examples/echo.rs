@@ -17,8 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cookie = std::env::var("RELEASE_COOKIE").unwrap_or_else(|_| "example".to_owned());
     let port = std::env::var("ERL_EPMD_PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(4369);
 
-    let node =
-        Node::builder(&name).cookie(Cookie::new(cookie)?).epmd(gusset::EpmdMode::Auto, port).start().await?;
+    let node = Node::builder(&name).cookie(Cookie::new(cookie)?).epmd(gusset::EpmdMode::Auto, port).start().await?;
     let mut echo = node.register("echo")?;
     println!("{name} is up; send it {{pid, anything}}: send({{:echo, :\"{name}\"}}, {{self(), \"hello\"}})");
 
