@@ -1,1 +1,3 @@
 //! What other nodes expect to find here.
+
+pub mod global;
