@@ -138,8 +138,8 @@ impl NodeBuilder {
     #[must_use]
     pub fn epmd(self, mode: EpmdMode, port: u16) -> Self {
         self.change(move |config| {
-            config.epmd = mode;
-            config.epmd_port = port;
+            config.epmd.mode = mode;
+            config.epmd.port = port;
         })
     }
 

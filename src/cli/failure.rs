@@ -55,6 +55,14 @@ impl Failure {
         Self::new(Kind::Epmd, text)
     }
 
+    pub(crate) fn lookup(text: impl Into<String>) -> Self {
+        Self::new(Kind::Lookup, text)
+    }
+
+    pub(crate) fn timeout(text: impl Into<String>) -> Self {
+        Self::new(Kind::Timeout, text)
+    }
+
     pub(crate) fn no_process(text: impl Into<String>) -> Self {
         Self::new(Kind::NoProcess, text)
     }

@@ -357,7 +357,7 @@ fn tell_discovery(output: Output, event: &DiscoveryEvent) {
 }
 
 /// Waits for Ctrl-C or SIGTERM; says which.
-async fn stop_signal() -> Result<&'static str, Failure> {
+pub(super) async fn stop_signal() -> Result<&'static str, Failure> {
     let failed = |error: std::io::Error| Failure::other(format!("cannot wait for signals: {error}"));
     #[cfg(unix)]
     {

@@ -25,6 +25,7 @@ pub use driver::{Discovery, DiscoveryHandle};
 pub use event::{DiscoveryEvent, Evidence};
 pub use fixed::Static;
 #[cfg(feature = "kubernetes")]
+pub use kubernetes::Kubernetes;
 pub use mesh::{DialFailure, FailureKind, Mesh, MeshEvent};
 pub use own_name::{DEFAULT_CLUSTER_DOMAIN, OwnName, OwnNameError, own_name};
 pub use reconcile::{Action, Input, Prune, ReconcileConfig, Reconciler};

@@ -384,10 +384,13 @@ impl Reconciler {
 
     fn dial(&mut self, now: Instant, out: &mut Vec<Action>) {
         let (mut dialling, mut retries) = self.in_flight();
+        if dialling >= self.config.max_dials.get() {
+            return;
+        }
         let max_retries = self.max_retries();
         let mut waiting: Vec<_> = self.peers.values_mut().filter(|peer| peer.dialable() && peer.due <= now).collect();
         // The untried first, then the ready, then who has waited longest.
-        waiting.sort_by_key(|peer| (peer.failures > 0, peer.best().map(|candidate| candidate.state), peer.due));
+        waiting.sort_by_cached_key(|peer| (peer.failures > 0, peer.best().map(|candidate| candidate.state), peer.due));
         for peer in waiting {
             let retry = peer.failures > 0;
             if dialling >= self.config.max_dials.get() || (retry && retries >= max_retries) {

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::atom::Atom;
 use super::ids::{Pid, Port, Ref};
 use super::tag;
+use super::term::OpaqueFun;
 
 /// From this size on a binary is chained to the message instead of copied into it.
 pub const CHAIN_FROM: usize = 4096;
@@ -284,17 +285,21 @@ impl<'a> Encoder<'a> {
         self.buf.put_u8(flags);
     }
 
-    /// Starts an opaque fun: then come module, old index, old hash, pid, the `free` values, and
-    /// [`fun_end`](Self::fun_end), which writes the size that readers skip by.
-    pub(crate) fn fun_header(&mut self, arity: u8, uniq: &[u8; 16], index: u32, free: u32) -> FunStart<'a> {
+    /// Starts an opaque fun: then come as many values as `free` says, and [`fun_end`](Self::fun_end),
+    /// which writes the size that readers skip by.
+    pub(crate) fn fun_head(&mut self, fun: &OpaqueFun, free: u32) -> FunStart<'a> {
         self.buf.put_u8(tag::NEW_FUN);
-        let size_at = self.buf.len();
+        let start = FunStart { size_at: self.buf.len(), chain: self.chain.take() };
         self.buf.put_u32(0);
-        self.buf.put_u8(arity);
-        self.buf.put_slice(uniq);
-        self.buf.put_u32(index);
+        self.buf.put_u8(fun.arity);
+        self.buf.put_slice(&fun.uniq);
+        self.buf.put_u32(fun.index);
         self.buf.put_u32(free);
-        FunStart { size_at, chain: self.chain.take() }
+        self.atom(&fun.module);
+        self.i64(fun.old_index);
+        self.i64(fun.old_uniq);
+        self.pid(&fun.pid);
+        start
     }
 
     /// Ends an opaque fun.

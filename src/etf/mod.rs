@@ -5,7 +5,9 @@
 //! user's. Facts: "External Term Format" of the ERTS user's guide, `external.c` of OTP 23 to 29.
 
 mod atom;
+mod blob;
 mod convert;
+mod copy;
 mod decode;
 mod encode;
 mod error;
@@ -18,13 +20,16 @@ mod print;
 mod read;
 pub(crate) mod tag;
 mod term;
+mod validate;
 
 pub use atom::{Atom, AtomTooLong, MAX_ATOM_CHARACTERS};
+pub use blob::open_blob;
 pub use encode::{AtomRefs, CHAIN_FROM, Encoder};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 pub use ids::{Creation, MAX_REF_WORDS, Pid, Port, Ref};
 pub use limits::Limits;
 pub use map::Map;
-pub use payload::Payload;
+pub use payload::{Payload,to_payload,serialize_into};
 pub use read::Reader;
 pub use term::{BitString, Fun, OpaqueFun, Record, Term};
+pub use validate::validate;

@@ -3,10 +3,12 @@
 //! Everything is checked before it is used, so a reader is safe on bytes from the network; where
 //! [`validate`](super::validate()) has been over them, only wrong *kinds* of terms remain as errors.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use num_bigint::{BigInt, Sign};
 
-use super::atom::Atom;
+use super::atom::{Atom, MAX_ATOM_CHARACTERS};
 use super::error::{DecodeError, DecodeErrorKind};
 use super::ids::{Creation, MAX_REF_WORDS, Pid, Port, Ref};
 use super::tag;
@@ -69,11 +71,11 @@ impl<'a> Reader<'a> {
         DecodeError::new(self.offset, kind)
     }
 
-    fn fail<T>(&self, kind: DecodeErrorKind) -> Result<T, DecodeError> {
+    pub(crate) fn fail<T>(&self, kind: DecodeErrorKind) -> Result<T, DecodeError> {
         Err(self.error(kind))
     }
 
-    fn unexpected<T>(&self, expected: &str) -> Result<T, DecodeError> {
+    pub(crate) fn unexpected<T>(&self, expected: &str) -> Result<T, DecodeError> {
         let found = match self.rest().first() {
             Some(&tag) => describe(tag),
             None => "the end".to_owned(),
@@ -176,43 +178,48 @@ impl<'a> Reader<'a> {
     /// When the next term is no atom, or one that is too long or not UTF-8.
     pub fn atom(&mut self) -> Result<Atom, DecodeError> {
         let start = self.clone();
-        let latin1 = match self.u8()? {
+        let text = self.atom_text()?;
+        if let &[tag::ATOM_CACHE_REF, index, ..] = start.rest()
+            && let Some(atom) = self.atoms.get(usize::from(index))
+        {
+            return Ok(atom.clone());
+        }
+        Atom::new(text).or_else(|_| start.fail(DecodeErrorKind::Invalid(ATOM_TOO_LONG)))
+    }
+
+    /// Takes an atom as its text, which is copied only where it is latin-1 beyond ASCII.
+    ///
+    /// # Errors
+    /// As [`atom`](Self::atom).
+    pub fn atom_text(&mut self) -> Result<Cow<'a, str>, DecodeError> {
+        let start = self.clone();
+        let (len, utf8) = match self.u8()? {
             tag::ATOM_CACHE_REF => {
                 let index = self.u8()?;
                 return match self.atoms.get(usize::from(index)) {
-                    Some(atom) => Ok(atom.clone()),
+                    Some(atom) => Ok(Cow::Borrowed(atom.as_str())),
                     None => start.fail(DecodeErrorKind::AtomCacheRef { index, known: self.atoms.len() }),
                 };
             }
-            tag::SMALL_ATOM_UTF8 => {
-                let len = self.u8()?;
-                (false, self.take(len.into())?)
-            }
-            tag::ATOM_UTF8 => {
-                let len = self.u16()?;
-                (false, self.take(len.into())?)
-            }
-            tag::SMALL_ATOM => {
-                let len = self.u8()?;
-                (true, self.take(len.into())?)
-            }
-            tag::ATOM => {
-                let len = self.u16()?;
-                (true, self.take(len.into())?)
-            }
+            tag::SMALL_ATOM_UTF8 => (usize::from(self.u8()?), true),
+            tag::ATOM_UTF8 => (usize::from(self.u16()?), true),
+            tag::SMALL_ATOM => (usize::from(self.u8()?), false),
+            tag::ATOM => (usize::from(self.u16()?), false),
             _ => {
                 *self = start;
                 return self.unexpected("an atom");
             }
         };
-        let atom = match latin1 {
-            (true, bytes) => Atom::from_latin1(bytes),
-            (false, bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => Atom::new(text),
-                Err(_) => return start.fail(DecodeErrorKind::Invalid("an atom is not UTF-8")),
-            },
+        let bytes = self.take(len)?;
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) if utf8 || text.is_ascii() => Cow::Borrowed(text),
+            _ if !utf8 => Cow::Owned(bytes.iter().map(|&byte| char::from(byte)).collect()),
+            _ => return start.fail(DecodeErrorKind::Invalid("an atom is not UTF-8")),
         };
-        atom.or_else(|_| start.fail(DecodeErrorKind::Invalid("an atom has more than 255 characters")))
+        if len > MAX_ATOM_CHARACTERS && text.chars().count() > MAX_ATOM_CHARACTERS {
+            return start.fail(DecodeErrorKind::Invalid(ATOM_TOO_LONG));
+        }
+        Ok(text)
     }
 
     /// Takes an integer that fits 64 bits with a sign.
@@ -434,12 +441,14 @@ impl<'a> Reader<'a> {
             return self.unexpected("a fun of the form module:function/arity");
         }
         self.offset += 1;
-        let (module, function) = (self.atom()?, self.atom()?);
+        Ok((self.atom()?, self.atom()?, self.arity()?))
+    }
+
+    /// Takes the number of arguments of an exported fun.
+    pub(crate) fn arity(&mut self) -> Result<u8, DecodeError> {
         let start = self.clone();
-        match u8::try_from(self.i128()?) {
-            Ok(arity) => Ok((module, function, arity)),
-            Err(_) => start.fail(DecodeErrorKind::Invalid("the arity of a fun is not between 0 and 255")),
-        }
+        u8::try_from(self.i64()?)
+            .or_else(|_| start.fail(DecodeErrorKind::Invalid("the arity of a fun is not between 0 and 255")))
     }
 
     /// Takes an opaque fun up to the values it closes over: these come next, as many as the second
@@ -507,7 +516,7 @@ impl<'a> Reader<'a> {
         if value.is_finite() { Ok(value) } else { start.fail(DecodeErrorKind::Invalid("a float is not finite")) }
     }
 
-    fn narrow_creation(&mut self) -> Result<Creation, DecodeError> {
+    pub(crate) fn narrow_creation(&mut self) -> Result<Creation, DecodeError> {
         match self.u8()? {
             creation @ 0..=3 => Ok(Creation(creation.into())),
             _ => self.fail(DecodeErrorKind::Invalid("a creation of one byte is above 3")),
@@ -602,6 +611,8 @@ impl Integer<'_> {
         }
     }
 }
+
+const ATOM_TOO_LONG: &str = "an atom has more than 255 characters";
 
 /// What a tag stands for, in words.
 pub(crate) fn describe(tag: u8) -> String {

@@ -417,11 +417,7 @@ impl Fun {
                 if fun.free.len() > MAX_FREE {
                     return Err(EncodeErrorKind::TooMany { count: fun.free.len(), most: MAX_FREE }.into());
                 }
-                let start = encoder.fun_header(fun.arity, &fun.uniq, fun.index, fun.free.len() as u32);
-                encoder.atom(&fun.module);
-                encoder.i64(fun.old_index);
-                encoder.i64(fun.old_uniq);
-                encoder.pid(&fun.pid);
+                let start = encoder.fun_head(fun, fun.free.len() as u32);
                 encode_all(&fun.free, encoder)?;
                 encoder.fun_end(start);
             }

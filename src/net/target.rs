@@ -71,8 +71,9 @@ impl FromStr for DialTarget {
         };
         let target = Self::from(NodeName::new(name)?);
         let wrong = || DialTargetError::Address(address.to_owned());
-        if let Some(port) = address.strip_prefix(':') {
-            return Ok(target.with_port(port.parse().map_err(|_| wrong())?));
+        // `::1` begins with a colon too, and what follows it is no port.
+        if let Some(port) = address.strip_prefix(':').and_then(|port| port.parse().ok()) {
+            return Ok(target.with_port(port));
         }
         if let Ok(address) = address.parse::<SocketAddr>() {
             return Ok(Self::at(target.name, address.ip()).with_port(address.port()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use crate::net::EpmdMode;
+use crate::net::EpmdOptions;
 use crate::proto::{Cookie, NodeName};
 
 /// Everything that can be set about a node but its name.
@@ -21,10 +21,9 @@ pub struct NodeConfig {
     pub hidden: bool,
     /// Whether others can connect to this node.
     pub listen: Listen,
-    /// Which EPMD tells others the port of this node, and the ports of others to us.
-    pub epmd: EpmdMode,
-    /// The port of EPMD, here and on other hosts (`ERL_EPMD_PORT`).
-    pub epmd_port: u16,
+    /// Which EPMD tells others the port of this node. Its port is also that of the EPMDs of other hosts
+    /// (`ERL_EPMD_PORT`). Without EPMD, peers are dialled at the port of this node (`-erl_epmd_port`).
+    pub epmd: EpmdOptions,
     /// Silence for so long ends a connection (`net_ticktime`).
     pub net_ticktime: Duration,
     /// In how many parts that time is divided for ticks (`net_tickintensity`).
@@ -48,8 +47,7 @@ impl NodeConfig {
             cookies: Cookies::new(cookie),
             hidden: false,
             listen: Listen::default(),
-            epmd: EpmdMode::Auto,
-            epmd_port: 4369,
+            epmd: EpmdOptions::default(),
             net_ticktime: Duration::from_secs(60),
             net_tickintensity: 4,
             net_setuptime: Duration::from_secs(7),

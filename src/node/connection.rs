@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::table::key;
 use crate::etf::{Creation, Payload, Pid};
-use crate::net::Channel;
+use crate::net::channel::Channel;
 use crate::proto::{Control, Flags, NodeName, Outgoing};
 
 /// A connection that is up.
@@ -64,7 +64,21 @@ impl Connection {
 
     /// Sends a protocol signal with a reason or another term.
     pub(crate) fn signal_with(&self, control: &Control, payload: &Payload) {
-        self.channel.push(Outgoing::with_term_bytes(control, self.flags, payload));
+        match Outgoing::with_term_bytes(control, self.flags, payload) {
+            Ok(outgoing) => self.channel.push(outgoing),
+            Err(error) => {
+                // A peer that never hears of an exit or a DOWN waits for ever: better without a reason.
+                tracing::error!(peer = %self.name, ?control, %error, "the reason of a signal cannot be sent on");
+                let plain = Outgoing::with_payload(control, self.flags, |encoder| {
+                    encoder.atom(&crate::atom!("unreadable_reason"));
+                    Ok::<_, std::convert::Infallible>(())
+                });
+                match plain {
+                    Ok(outgoing) => self.channel.push(outgoing),
+                    Err(never) => match never {},
+                }
+            }
+        }
     }
 }
 

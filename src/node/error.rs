@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::message::TargetError;
 use super::reason::Reason;
 use crate::etf::{Atom, DecodeError, EncodeError, Term};
-use crate::net::{ConnectError, EpmdError, ListenError};
+use crate::net::{ConnectError, EpmdStartError, ListenError};
 use crate::proto::NodeName;
 
 /// A connection that did not come up.
@@ -65,7 +65,7 @@ pub enum StartError {
     Listen(#[from] ListenError),
     /// EPMD did not take the registration.
     #[error("cannot register with EPMD: {0}")]
-    Epmd(#[from] EpmdError),
+    Epmd(#[from] EpmdStartError),
     /// No randomness for creation and references.
     #[error("no random numbers from the operating system: {0}")]
     Random(String),
@@ -87,6 +87,12 @@ pub enum SendError {
     /// The message cannot be a term.
     #[error("the message cannot be encoded: {0}")]
     Encode(#[from] EncodeError),
+    /// The message was received from somebody and cannot be read.
+    #[error("the message that was to be sent on cannot be read: {0}")]
+    Unreadable(#[from] DecodeError),
+    /// Functions have at most 255 arguments.
+    #[error("{0} arguments are too many for a function (at most 255)")]
+    TooManyArguments(usize),
     /// Its node is not connected, and could not be.
     #[error(transparent)]
     NotConnected(#[from] ConnectFailed),
@@ -206,6 +212,16 @@ impl Exception {
             Term::List(Vec::new()),
         ]);
         Self { class: Class::Error, reason: Term::Atom(crate::atom!("undef")), stack: vec![frame] }
+    }
+
+    /// What a process exits with that this exception has ended: `{Reason, Stack}` for errors,
+    /// `{nocatch, Value}` for throws, the reason itself for exits.
+    pub fn into_reason(self) -> Reason {
+        Reason::from_term(&match self.class {
+            Class::Error => Term::Tuple(vec![self.reason, Term::List(self.stack)]),
+            Class::Exit => self.reason,
+            Class::Throw => Term::Tuple(vec![Term::Atom(crate::atom!("nocatch")), self.reason]),
+        })
     }
 
     /// `error:badarg`.

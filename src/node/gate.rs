@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::config::NodeConfig;
 use super::connection::Connection;
 use super::core::Core;
 use super::error::{ConnectFailed, ConnectFailure, SendError};
@@ -16,9 +17,9 @@ use super::inbound::Inbound;
 use super::message::Target;
 use super::peers::Wanted;
 use crate::net::{
-    self, AttemptId, ChannelConfig, CloseReason, ConnectError, DialOptions, DialTarget, Established, Gatekeeper,
-    HiddenPeer, Verdict,
+    self, AttemptId, ConnectError, DialOptions, DialTarget, EpmdMode, Established, Gatekeeper, Verdict,
 };
+use crate::net::channel::{self, ChannelConfig, CloseReason, HiddenPeer};
 use crate::proto::{Cookie, LocalIdentity, NodeName};
 
 impl Core {
@@ -65,7 +66,7 @@ impl Core {
         let name = target.name.clone();
         let local = self.identity();
         let cookie = self.config.cookies.of(&name);
-        let options = self.dial_options();
+        let options = dial_options(&self.config, self.port);
         let still_wanted = || self.peers.is_pending(&name, attempt);
         let dialled = tokio::select! {
             biased;
@@ -93,13 +94,6 @@ impl Core {
         }
     }
 
-    pub(crate) fn dial_options(&self) -> DialOptions {
-        let mut options = DialOptions::default();
-        options.epmd_port = self.config.epmd_port;
-        options.setup_timeout = self.config.net_setuptime;
-        options
-    }
-
     /// Who this node says it is.
     pub(crate) fn identity(&self) -> LocalIdentity {
         let identity = LocalIdentity::named(self.name.clone(), self.creation);
@@ -120,7 +114,7 @@ impl Core {
         let slot = Arc::new(Mutex::new(None));
         let mut filled = slot.lock();
         let receiver = Inbound::new(self.clone(), slot.clone());
-        let channel = net::start(
+        let channel = channel::start(
             established.stream,
             established.leftover,
             negotiated.flags,
@@ -161,6 +155,17 @@ impl Core {
         });
         self.dynamic_names.give_back(&connection.name, connection.creation);
         connection.gone.cancel();
+    }
+}
+
+/// How to dial; without EPMD all nodes listen on the same port as this one.
+pub(crate) fn dial_options(config: &NodeConfig, own_port: Option<u16>) -> DialOptions {
+    let fixed_port = if config.epmd.mode == EpmdMode::None { own_port } else { None };
+    DialOptions {
+        epmd_port: config.epmd.port,
+        fixed_port,
+        setup_timeout: config.net_setuptime,
+        ..DialOptions::default()
     }
 }
 

@@ -11,7 +11,7 @@ use super::message::{Message, Target};
 use super::reason::Reason;
 use super::send;
 use crate::etf::{Atom, Payload, Pid};
-use crate::net::{CloseReason, Receiver};
+use crate::net::channel::{CloseReason, Receiver};
 use crate::proto::{Control, ExitTarget, Incoming, ProtocolViolation};
 
 /// Delivers what one connection brings.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Node;
 use super::connection::Connection;
 use crate::etf::{Atom, Creation, Pid};
-use crate::net::ChannelStats;
+use crate::net::channel::ChannelStats;
 use crate::proto::{Flags, NodeName};
 
 /// A peer that is connected.

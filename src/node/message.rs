@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::events::NodeEvent;
 use super::reason::Reason;
-use crate::etf::{Atom, DecodeError, Payload, Pid, Ref, Term};
+use crate::etf::{Atom, DecodeError, DecodeErrorKind, Payload, Pid, Ref, Term};
 use crate::proto::{NodeName, NodeNameError};
 
 /// What a process finds in its mailbox.
@@ -87,7 +87,9 @@ impl Message {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         match self {
             Self::Sent(payload) => payload.decode(),
-            other => Payload::from_term(&other.term()?).decode(),
+            other => Payload::from_term(&other.term()?)
+                .map_err(|error| DecodeError::new(0, DecodeErrorKind::Custom(error.to_string())))?
+                .decode(),
         }
     }
 

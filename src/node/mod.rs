@@ -43,7 +43,8 @@ pub use spawn::SpawnFn;
 pub use start::{NameSource, Started};
 
 use crate::etf::{Atom, Creation, Pid, Ref, Term};
-use crate::net::{CloseReason, DialTarget};
+use crate::net::DialTarget;
+use crate::net::channel::CloseReason;
 use crate::proto::NodeName;
 
 /// A node of a cluster. Cheap to clone; the node runs until [`shutdown`](Self::shutdown).
@@ -189,12 +190,12 @@ impl Node {
     }
 
     /// Lets other nodes spawn a function here; `None` is any arity. Replaces what was there.
-    pub fn export_spawn(&self, module: Atom, function: Atom, arity: Option<u32>, run: SpawnFn) {
+    pub fn export_spawn(&self, module: Atom, function: Atom, arity: Option<u8>, run: SpawnFn) {
         self.0.functions.insert(module, function, arity, run);
     }
 
     /// What other nodes can spawn here under that name and arity.
-    pub fn exported(&self, module: &Atom, function: &Atom, arity: u32) -> Option<SpawnFn> {
+    pub fn exported(&self, module: &Atom, function: &Atom, arity: u8) -> Option<SpawnFn> {
         self.0.functions.get(module, function, arity)
     }
 

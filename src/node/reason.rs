@@ -16,9 +16,13 @@ impl Reason {
         Self(payload)
     }
 
-    /// A reason from a term.
+    /// A reason from a term; `unencodable_reason` for one that has no encoding (a float that is not
+    /// a number, say).
     pub fn from_term(term: &Term) -> Self {
-        Self(Payload::from_term(term))
+        match Payload::from_term(term) {
+            Ok(payload) => Self(payload),
+            Err(_) => Self::constant(b"w\x12unencodable_reason"),
+        }
     }
 
     /// The encoded form.
@@ -98,6 +102,11 @@ impl From<Term> for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_term_without_encoding_is_still_a_reason() {
+        assert!(Reason::from_term(&Term::Float(f64::NAN)).is("unencodable_reason"));
+    }
 
     #[test]
     fn the_constant_reasons_are_the_atoms_that_they_are_named_after() {

@@ -10,11 +10,11 @@ use super::error::SendError;
 use super::message::{Message, Target};
 use super::reason::Reason;
 use crate::etf::{self, EncodeError, Encoder, Payload, Pid};
-use crate::net::SendRefused;
-use crate::proto::{Control, Outgoing, ProcRef};
+use crate::net::channel::SendRefused;
+use crate::proto::{Control, ExitTarget, Outgoing};
 
 pub(crate) async fn send<T: Serialize + ?Sized>(
-    core: &Core,
+    core: &Arc<Core>,
     from: &Pid,
     to: Target,
     message: &T,
@@ -42,21 +42,21 @@ pub(crate) fn try_send<T: Serialize + ?Sized>(
     let outgoing = encode(&connection, from, to.clone(), |encoder| etf::serialize_into(message, encoder))?;
     connection.channel.try_send(outgoing).map_err(|refused| match refused {
         SendRefused::Busy(_) => SendError::Busy(node),
-        SendRefused::Closed => SendError::ConnectionLost(node),
+        SendRefused::Closed(_) => SendError::ConnectionLost(node),
     })
 }
 
-pub(crate) async fn forward(core: &Core, from: &Pid, to: Target, payload: &Payload) -> Result<(), SendError> {
+pub(crate) async fn forward(core: &Arc<Core>, from: &Pid, to: Target, payload: &Payload) -> Result<(), SendError> {
     if core.home(&to)?.is_none() {
         deliver(core, &to, payload.clone());
         return Ok(());
     }
     let connection = core.connection_for(&to).await?;
-    let outgoing = Outgoing::with_term_bytes(&control(from, to), connection.flags, payload);
+    let outgoing = Outgoing::with_term_bytes(&control(from, to), connection.flags, payload)?;
     queue(&connection, outgoing).await
 }
 
-pub(crate) async fn exit2(core: &Core, from: &Pid, to: &Pid, reason: &Reason) -> Result<(), SendError> {
+pub(crate) async fn exit2(core: &Arc<Core>, from: &Pid, to: &Pid, reason: &Reason) -> Result<(), SendError> {
     let target = Target::Pid(to.clone());
     if core.home(&target)?.is_none() {
         if let Some(entry) = core.table.by_pid(to) {
@@ -65,7 +65,7 @@ pub(crate) async fn exit2(core: &Core, from: &Pid, to: &Pid, reason: &Reason) ->
         return Ok(());
     }
     let connection = core.connection_for(&target).await?;
-    connection.signal_with(&Control::Exit2 { from: from.clone(), to: ProcRef::Pid(to.clone()) }, reason.payload());
+    connection.signal_with(&Control::Exit2 { from: from.clone(), to: ExitTarget::Pid(to.clone()) }, reason.payload());
     Ok(())
 }
 

@@ -29,11 +29,11 @@ pub type SpawnFn = Arc<dyn Fn(Process, Vec<Term>) -> BoxFuture<'static, Reason> 
 
 /// What other nodes may spawn here.
 #[derive(Default)]
-pub(crate) struct Functions(RwLock<HashMap<(Atom, Atom), Vec<(Option<u32>, SpawnFn)>>>);
+pub(crate) struct Functions(RwLock<HashMap<(Atom, Atom), Vec<(Option<u8>, SpawnFn)>>>);
 
 impl Functions {
     /// Adds a function, or replaces it; `None` is any arity.
-    pub(crate) fn insert(&self, module: Atom, function: Atom, arity: Option<u32>, run: SpawnFn) {
+    pub(crate) fn insert(&self, module: Atom, function: Atom, arity: Option<u8>, run: SpawnFn) {
         let mut table = self.0.write();
         let known = table.entry((module, function)).or_default();
         known.retain(|(other, _)| *other != arity);
@@ -41,10 +41,10 @@ impl Functions {
         known.sort_by_key(|(arity, _)| arity.is_none());
     }
 
-    pub(crate) fn get(&self, module: &Atom, function: &Atom, arity: u32) -> Option<SpawnFn> {
+    pub(crate) fn get(&self, module: &Atom, function: &Atom, arity: u8) -> Option<SpawnFn> {
         let table = self.0.read();
         let known = table.get(&(module.clone(), function.clone()))?;
-        let fits = |known: &&(Option<u32>, SpawnFn)| known.0.is_none_or(|own| own == arity);
+        let fits = |known: &&(Option<u8>, SpawnFn)| known.0.is_none_or(|own| own == arity);
         known.iter().find(fits).map(|(_, run)| run.clone())
     }
 }
@@ -56,7 +56,7 @@ pub(crate) struct Request {
     pub(crate) group_leader: Pid,
     pub(crate) module: Atom,
     pub(crate) function: Atom,
-    pub(crate) arity: u32,
+    pub(crate) arity: u8,
     pub(crate) options: SpawnOptions,
     pub(crate) args: Option<Payload>,
 }
@@ -201,6 +201,7 @@ impl Core {
             Some(connection) => connection,
             None => self.connect(&DialTarget::from(node.clone())).await?,
         };
+        let arity = u8::try_from(args.len()).map_err(|_| SendError::TooManyArguments(args.len()))?;
         let reference = self.table.reference();
         let entry = process.entry();
         if !connection.flags.contains(Flags::SPAWN) {
@@ -213,7 +214,7 @@ impl Core {
             group_leader: process.group_leader().unwrap_or_else(|| self.default_group_leader(&entry.pid)),
             module,
             function,
-            arity: u32::try_from(args.len()).unwrap_or(u32::MAX),
+            arity,
             options: SpawnOptions { link, monitor, bad: None },
         };
         let args = Term::List(args);

@@ -7,9 +7,10 @@ use super::Node;
 use super::config::{Listen, NodeConfig};
 use super::core::Core;
 use super::error::StartError;
-use super::gate::Gate;
+use super::gate::{Gate, dial_options};
 use crate::etf::Creation;
-use crate::net::{self, DialOptions, DialTarget, EpmdService, Established, Listener};
+use crate::net::{self, DialTarget, EpmdPresence, Established, Listener};
+use crate::proto::epmd::EpmdEntry;
 use crate::proto::{LocalIdentity, NodeName};
 
 /// Where the name of a node comes from.
@@ -30,7 +31,7 @@ pub enum NameSource {
 pub struct Started {
     node: Node,
     listener: Option<Listener>,
-    epmd: Option<EpmdService>,
+    epmd: Option<EpmdPresence>,
     /// The connection that came with a dynamic name.
     first: Option<Established>,
 }
@@ -57,7 +58,7 @@ impl Started {
             let shutdown = core.shutdown.clone();
             core.tasks.spawn(async move {
                 shutdown.cancelled().await;
-                epmd.shutdown().await;
+                drop(epmd);
             });
         }
         node
@@ -84,14 +85,14 @@ impl Node {
         };
         let listener = match &config.listen {
             Listen::No => None,
-            Listen::On { addresses, ports } => Some(Listener::bind(addresses, ports.clone()).await?),
+            Listen::On { addresses, ports } => Some(Listener::bind_range(addresses, ports.clone()).await?),
         };
         let port = listener.as_ref().map(Listener::port);
         let (epmd, creation) = match port {
             Some(port) => {
-                let epmd = EpmdService::start(&config.epmd, config.epmd_port, &name, port, config.hidden).await?;
+                let epmd = EpmdPresence::start(&config.epmd, EpmdEntry::new(name.name(), port)).await?;
                 let creation = epmd.creation();
-                (Some(epmd), creation)
+                (Some(epmd), Some(creation))
             }
             None => (None, None),
         };
@@ -115,9 +116,7 @@ async fn ask_for_name(
     config: &NodeConfig,
 ) -> Result<Established, net::ConnectError> {
     let local = LocalIdentity::unnamed(host);
-    let mut options = DialOptions::default();
-    options.epmd_port = config.epmd_port;
-    options.setup_timeout = config.net_setuptime;
+    let options = dial_options(config, None);
     net::dial(peer, &local, &config.cookies.of(&peer.name), &options, || true).await
 }
 
@@ -132,14 +131,7 @@ impl Core {
 
 async fn accept(core: Arc<Core>, listener: Listener) {
     let gate = Arc::new(Gate(core.clone()));
-    let identity = core.identity();
-    let accepting = listener.run(identity, gate, core.config.net_setuptime, |arrived, attempt| {
-        core.install(arrived, attempt.0);
-    });
-    tokio::select! {
-        () = core.shutdown.cancelled() => {}
-        () = accepting => {}
-    }
+    listener.run(core.identity(), gate, core.config.net_setuptime, core.shutdown.clone()).await;
 }
 
 /// A creation for a node without EPMD: as `net_kernel.erl:create_creation`, any number from 4 on.

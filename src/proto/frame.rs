@@ -1,8 +1,234 @@
-//! Frames of a connection: from bytes to messages.
+//! What comes in: from bytes to messages.
+//!
+//! Frames are cut out of one buffer without copies. The form of a packet follows from the flags of the
+//! connection. Facts: "Protocol between Connected Nodes" of the distribution protocol, "Distribution
+//! Header" of the external term format, `dist.c:erts_net_message`.
 
-use crate::etf::DecodeError;
+use std::sync::Arc;
 
-use super::control::ControlError;
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Payload, Reader, tag};
+
+use super::atom_cache::CacheIn;
+use super::control::{Control, ControlError, Incoming, Parsed};
+use super::flags::Flags;
+use super::fragment::{FragmentError, Sequences};
+use super::walk::skip;
+
+/// The receiving half of a connection, apart from the socket: takes bytes, gives messages.
+///
+/// Read into [`buffer`](Self::buffer), then call [`next`](Self::next) until it has nothing more.
+#[derive(Debug)]
+pub struct FrameReader {
+    form: Form,
+    max_frame: usize,
+    limits: Limits,
+    buf: BytesMut,
+    cache: CacheIn,
+    sequences: Sequences,
+}
+
+/// What a packet was.
+#[derive(Debug)]
+pub enum Frame {
+    /// A sign of life.
+    Tick,
+    /// A part of a message that is not complete yet.
+    Fragment,
+    /// A message.
+    Message(Incoming),
+}
+
+/// How much a peer may send at once.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FrameLimits {
+    /// The largest packet, and the largest message in fragments, in bytes.
+    pub max_frame: usize,
+    /// What terms may come.
+    pub terms: Limits,
+    /// How many messages may arrive in fragments at the same time.
+    pub max_sequences: usize,
+    /// How many bytes the unfinished ones of these may have together.
+    pub max_sequence_bytes: usize,
+}
+
+impl Default for FrameLimits {
+    fn default() -> Self {
+        Self { max_frame: MAX_FRAME, terms: Limits::default(), max_sequences: 4096, max_sequence_bytes: 2 * MAX_FRAME }
+    }
+}
+
+impl FrameReader {
+    /// The receiving half of a connection with these flags. `leftover` is what was read behind the
+    /// handshake.
+    pub fn new(flags: Flags, limits: FrameLimits, leftover: BytesMut) -> Self {
+        let FrameLimits { max_frame, terms, max_sequences, max_sequence_bytes } = limits;
+        Self {
+            form: Form::of(flags),
+            max_frame,
+            limits: terms,
+            buf: leftover,
+            cache: CacheIn::new(),
+            sequences: Sequences::new(max_sequences, max_sequence_bytes, max_frame),
+        }
+    }
+
+    /// The buffer, with room at its end to read into.
+    ///
+    /// The room never depends on what the peer announces alone: it is at most 64 KiB, or as much as has
+    /// come of the packet already (a buffer that grows doubles).
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        let missing = self.announced().map_or(0, |len| (4 + len).saturating_sub(self.buf.len() as u64));
+        let room = usize::try_from(missing).unwrap_or(READ_AHEAD).clamp(LEAST_ROOM, READ_AHEAD);
+        if self.buf.capacity() - self.buf.len() < room {
+            self.buf.reserve(READ_AHEAD);
+        }
+        &mut self.buf
+    }
+
+    /// How many bytes of an incomplete packet have come.
+    pub fn pending(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// The next packet that has come in full, if there is one.
+    ///
+    /// # Errors
+    /// When the peer did what no node may do: the connection is to be closed.
+    #[expect(clippy::should_implement_trait, reason = "an iterator would go on after an error")]
+    pub fn next(&mut self) -> Result<Option<Frame>, ProtocolViolation> {
+        let Some(len) = self.announced() else { return Ok(None) };
+        if len > self.max_frame as u64 {
+            return Err(ProtocolViolation::FrameTooLarge { len, max: self.max_frame });
+        }
+        let len = len as usize;
+        if self.buf.len() < 4 + len {
+            return Ok(None);
+        }
+        self.buf.advance(4);
+        if len == 0 {
+            return Ok(Some(Frame::Tick));
+        }
+        let packet = self.buf.split_to(len).freeze();
+        self.packet(&packet).map(Some)
+    }
+
+    /// The length of the packet that starts the buffer.
+    fn announced(&self) -> Option<u64> {
+        let len = self.buf.first_chunk::<4>()?;
+        Some(u32::from_be_bytes(*len).into())
+    }
+
+    fn packet(&mut self, packet: &Bytes) -> Result<Frame, ProtocolViolation> {
+        let &[first, second, ..] = packet.as_ref() else {
+            return Err(ProtocolViolation::TooShort);
+        };
+        match (self.form.pass_through, first, second) {
+            (true, PASS_THROUGH, tag::VERSION) => self.message(packet, 2, None),
+            (false, tag::VERSION, HEADER) => {
+                let mut reader = header_reader(packet);
+                let atoms = self.header(&mut reader)?;
+                self.message(packet, 2 + reader.offset(), atoms)
+            }
+            (false, tag::VERSION, FIRST_FRAGMENT) if self.form.fragments => self.first_fragment(packet),
+            (false, tag::VERSION, NEXT_FRAGMENT) if self.form.fragments => self.next_fragment(packet),
+            _ => Err(ProtocolViolation::Form { found: [first, second], expected: self.form.expected() }),
+        }
+    }
+
+    /// A message whose control term starts at `at`.
+    fn message(&self, packet: &Bytes, at: usize, atoms: Option<Arc<[Atom]>>) -> Result<Frame, ProtocolViolation> {
+        let terms = packet.get(at..).unwrap_or_default();
+        let Parsed { control, reason, len } =
+            Control::parse(terms, atoms.as_deref().unwrap_or_default(), &self.limits)?;
+        if let Some(reason) = reason {
+            let payload = Payload::new(packet.slice(at + reason.start..at + reason.end), atoms);
+            return Ok(Frame::Message(Incoming { control, payload: Some(payload) }));
+        }
+        // In this form each of the terms has its version byte.
+        let version = self.form.pass_through && packet.get(at + len) == Some(&tag::VERSION);
+        self.complete(control, packet.slice(at + len + usize::from(version)..), atoms)
+    }
+
+    /// A control message and the bytes behind it.
+    fn complete(&self, control: Control, rest: Bytes, atoms: Option<Arc<[Atom]>>) -> Result<Frame, ProtocolViolation> {
+        if !control.has_payload() {
+            return Ok(Frame::Message(Incoming { control, payload: None }));
+        }
+        if rest.is_empty() {
+            return Err(ProtocolViolation::NoPayload { operation: control.name() });
+        }
+        let mut reader = Reader::new(&rest, atoms.as_deref().unwrap_or_default());
+        skip(&mut reader, &self.limits)
+            .map_err(|source| ProtocolViolation::Payload { operation: control.name(), source })?;
+        // A BEAM tolerates bytes behind the payload.
+        let payload = rest.slice(..reader.offset());
+        Ok(Frame::Message(Incoming { control, payload: Some(Payload::new(payload, atoms)) }))
+    }
+
+    fn first_fragment(&mut self, packet: &Bytes) -> Result<Frame, ProtocolViolation> {
+        let mut reader = header_reader(packet);
+        let (id, fragment) = fragment_numbers(&mut reader)?;
+        let atoms = self.header(&mut reader)?;
+        if id == 0 || fragment == 0 {
+            return Err(FragmentError::Zero.into());
+        }
+        let at = 2 + reader.offset();
+        if fragment == 1 {
+            return self.message(packet, at, atoms);
+        }
+        let terms = packet.get(at..).unwrap_or_default();
+        let Parsed { control, reason, len } =
+            Control::parse(terms, atoms.as_deref().unwrap_or_default(), &self.limits)?;
+        if !control.has_payload() || reason.is_some() {
+            return Err(FragmentError::NoPayload { operation: control.name() }.into());
+        }
+        self.sequences.first(id, fragment, control, atoms, terms.get(len..).unwrap_or_default())?;
+        Ok(Frame::Fragment)
+    }
+
+    fn next_fragment(&mut self, packet: &Bytes) -> Result<Frame, ProtocolViolation> {
+        let mut reader = header_reader(packet);
+        let (id, fragment) = fragment_numbers(&mut reader)?;
+        match self.sequences.next(id, fragment, reader.rest())? {
+            Some(message) => self.complete(message.control, message.payload, message.atoms),
+            None => Ok(Frame::Fragment),
+        }
+    }
+
+    fn header(&mut self, reader: &mut Reader<'_>) -> Result<Option<Arc<[Atom]>>, ProtocolViolation> {
+        self.cache.read(reader).map_err(ProtocolViolation::Header)
+    }
+}
+
+/// The form of packets on a connection, which its flags decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Form {
+    /// Neither header nor cache: every term stands for itself.
+    pub(super) pass_through: bool,
+    /// The header names atoms.
+    pub(super) cache: bool,
+    /// Large messages may be cut.
+    pub(super) fragments: bool,
+}
+
+impl Form {
+    pub(super) fn of(flags: Flags) -> Self {
+        let cache = flags.contains(Flags::DIST_HDR_ATOM_CACHE);
+        let fragments = flags.contains(Flags::FRAGMENTS);
+        Self { pass_through: !cache && !fragments, cache, fragments }
+    }
+
+    fn expected(self) -> &'static str {
+        match (self.pass_through, self.fragments) {
+            (true, _) => "112 131 (no distribution header)",
+            (false, false) => "131 68 (a distribution header)",
+            (false, true) => "131 68, 131 69 or 131 70 (a distribution header or a fragment)",
+        }
+    }
+}
 
 /// What a peer did that no node may do. The connection ends.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -16,9 +242,29 @@ pub enum ProtocolViolation {
         /// The limit, in bytes.
         max: usize,
     },
+    /// A packet of one byte.
+    #[error("a packet of one byte")]
+    TooShort,
+    /// A packet starts with other bytes than the flags of the connection ask for.
+    #[error("a packet starts with {} {} instead of {expected}", found[0], found[1])]
+    Form {
+        /// The first two bytes.
+        found: [u8; 2],
+        /// What the flags ask for.
+        expected: &'static str,
+    },
+    /// The distribution header is wrong.
+    #[error("invalid distribution header: {0}")]
+    Header(#[source] DecodeError),
     /// A control message is wrong.
     #[error("invalid control message: {0}")]
     Control(#[from] ControlError),
+    /// A message has no payload.
+    #[error("{operation} comes without the term that belongs to it")]
+    NoPayload {
+        /// The operation.
+        operation: &'static str,
+    },
     /// The payload of a message is not a term.
     #[error("the payload of {operation} is invalid: {source}")]
     Payload {
@@ -27,7 +273,39 @@ pub enum ProtocolViolation {
         /// What is wrong.
         source: DecodeError,
     },
+    /// A fragment is wrong.
+    #[error("invalid fragment: {0}")]
+    Fragment(#[from] FragmentError),
     /// Anything else that the receiver found.
     #[error("{0}")]
     Other(String),
 }
+
+/// Reads a packet behind its first two bytes.
+fn header_reader(packet: &Bytes) -> Reader<'_> {
+    Reader::new(packet.get(2..).unwrap_or_default(), &[])
+}
+
+/// The numbers of the sequence and of the fragment.
+fn fragment_numbers(reader: &mut Reader<'_>) -> Result<(u64, u64), ProtocolViolation> {
+    let cut = |error: DecodeError| {
+        ProtocolViolation::Header(DecodeError::new(error.offset, DecodeErrorKind::Invalid("a fragment is cut off")))
+    };
+    Ok((reader.u64_raw().map_err(cut)?, reader.u64_raw().map_err(cut)?))
+}
+
+pub(super) const PASS_THROUGH: u8 = 112;
+pub(super) const HEADER: u8 = 68;
+pub(super) const FIRST_FRAGMENT: u8 = 69;
+pub(super) const NEXT_FRAGMENT: u8 = 70;
+
+/// The default of the largest packet: a message of half a gigabyte is a file on the wrong way, and a
+/// BEAM sends it in one piece when the peer takes no fragments.
+const MAX_FRAME: usize = 512 << 20;
+
+/// How many bytes are read at once at most, which is also how far memory is reserved ahead of what has
+/// come.
+const READ_AHEAD: usize = 64 << 10;
+
+/// With less room than this left in the buffer, reading would take many small calls.
+const LEAST_ROOM: usize = 4 << 10;

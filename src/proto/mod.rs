@@ -4,12 +4,15 @@
 //! joining two ends in memory. Facts: "Distribution Protocol" of the ERTS user's guide, `dist.c`,
 //! `dist_util.erl` and `erl_epmd.erl` of OTP 23 to 29.
 
+mod atom_cache;
 mod control;
 mod cookie;
 pub mod epmd;
 mod flags;
+mod fragment;
 mod frame;
 pub mod handshake;
+mod liveness;
 mod name;
 mod outbox;
 mod walk;
@@ -17,7 +20,9 @@ mod walk;
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
 pub use cookie::{Cookie, CookieError, DIGEST_LEN, MAX_COOKIE_LEN};
 pub use flags::Flags;
-pub use frame::ProtocolViolation;
 pub use handshake::{HandshakeError, LocalIdentity, Negotiated};
+pub use fragment::FragmentError;
+pub use frame::{Frame, FrameLimits, FrameReader, ProtocolViolation};
+pub use liveness::{Liveness, Progress, Verdict};
 pub use name::{NodeName, NodeNameError};
-pub use outbox::Outgoing;
+pub use outbox::{Outbox, Outgoing, TooLarge};

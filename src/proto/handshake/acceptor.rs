@@ -22,13 +22,17 @@ pub enum Arrival {
     Named(Greeting),
     /// A node that asks us for a name.
     Unnamed(NameRequest),
-    /// A node that lacks flags: send `reply`, then close with `error`.
-    Refused {
-        /// The message to send.
-        reply: Vec<u8>,
-        /// Why.
-        error: HandshakeError,
-    },
+    /// A node that lacks flags.
+    Refused(Refused),
+}
+
+/// A node that has to be sent away: send `reply`, then close with `error`.
+#[derive(Debug)]
+pub struct Refused {
+    /// The message to send.
+    pub reply: Vec<u8>,
+    /// Why.
+    pub error: HandshakeError,
 }
 
 impl AwaitName {
@@ -55,9 +59,9 @@ impl AwaitName {
         }
         let peer = NodeName::new(text)?;
         let greeting = Greeting { local, us, peer, flags, creation, named: None };
-        Ok(match greeting.missing() {
-            Some(error) => Arrival::Refused { reply: greeting.refuse(Refusal::NotAllowed), error },
-            None => Arrival::Named(greeting),
+        Ok(match greeting.checked() {
+            Ok(greeting) => Arrival::Named(greeting),
+            Err(refused) => Arrival::Refused(refused),
         })
     }
 }
@@ -78,13 +82,12 @@ impl NameRequest {
     }
 
     /// Gives a name. The initiator refuses one whose host part is not [`host`](Self::host).
-    pub fn grant(self, name: NodeName, creation: Creation) -> Arrival {
+    ///
+    /// # Errors
+    /// [`Refused`] when the node lacks flags.
+    pub fn grant(self, name: NodeName, creation: Creation) -> Result<Greeting, Refused> {
         let Self { local, us, flags, .. } = self;
-        let greeting = Greeting { local, us, peer: name, flags, creation: Some(creation), named: Some(creation) };
-        match greeting.missing() {
-            Some(error) => Arrival::Refused { reply: greeting.refuse(Refusal::NotAllowed), error },
-            None => Arrival::Named(greeting),
-        }
+        Greeting { local, us, peer: name, flags, creation: Some(creation), named: Some(creation) }.checked()
     }
 
     /// Gives none: the message, behind which the connection has to be closed.
@@ -151,11 +154,16 @@ impl Greeting {
         }
     }
 
-    fn missing(&self) -> Option<HandshakeError> {
+    /// Itself, when all flags are there that can be seen already.
+    fn checked(self) -> Result<Self, Refused> {
         // The high half of an old name message is still to come.
         let required = if self.creation.is_some() { self.local.required } else { self.local.required & LOW_HALF };
         let missing = FlagList::missing(self.flags, required);
-        (!missing.is_empty()).then(|| HandshakeError::MissingFlags { peer: self.peer.clone(), missing })
+        if missing.is_empty() {
+            return Ok(self);
+        }
+        let reply = self.refuse(Refusal::NotAllowed);
+        Err(Refused { reply, error: HandshakeError::MissingFlags { peer: self.peer, missing } })
     }
 
     fn challenge(self, challenge: u32) -> Result<(Challenged, Vec<u8>), HandshakeError> {

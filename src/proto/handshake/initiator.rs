@@ -2,9 +2,7 @@
 
 use super::super::{Cookie, Flags, NodeName};
 use super::error::FlagList;
-use super::message::{
-    Status, read_ack, read_challenge, read_status, write_alive_answer, write_name, write_reply,
-};
+use super::message::{Status, read_ack, read_challenge, read_status, write_alive_answer, write_name, write_reply};
 use super::{HandshakeError, LocalIdentity, Negotiated};
 use crate::etf::Creation;
 
@@ -67,12 +65,9 @@ impl AwaitStatus {
             }
             (Status::Named(name, _), _) => Err(HandshakeError::Renamed { name: name.as_str().to_owned() }),
             (_, None) => Err(HandshakeError::NotNamed { peer }),
-            (Status::Ok | Status::OkSimultaneous, Some(name)) => Ok(StatusOutcome::Continue(AwaitChallenge {
-                us: (name, local.creation),
-                local,
-                peer,
-                cookie,
-            })),
+            (Status::Ok | Status::OkSimultaneous, Some(name)) => {
+                Ok(StatusOutcome::Continue(AwaitChallenge { us: (name, local.creation), local, peer, cookie }))
+            }
             (Status::Alive, Some(name)) => Ok(StatusOutcome::Alive(AnswerAlive(AwaitChallenge {
                 us: (name, local.creation),
                 local,
@@ -127,10 +122,8 @@ impl AwaitChallenge {
             return Err(HandshakeError::MissingFlags { peer, missing });
         }
         let reply = write_reply(challenge, &cookie.digest(theirs.challenge));
-        let negotiated = Negotiated::new(
-            (peer, theirs.creation, theirs.flags),
-            (local_name, local_creation, local.offer()),
-        );
+        let negotiated =
+            Negotiated::new((peer, theirs.creation, theirs.flags), (local_name, local_creation, local.offer()));
         Ok((AwaitAck { negotiated, cookie, challenge }, reply))
     }
 }

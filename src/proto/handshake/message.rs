@@ -225,15 +225,13 @@ impl<'a> Fields<'a> {
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], HandshakeError> {
-        let (taken, left) =
-            self.left.split_at_checked(len).ok_or(HandshakeError::Short { message: self.message })?;
+        let (taken, left) = self.left.split_at_checked(len).ok_or(HandshakeError::Short { message: self.message })?;
         self.left = left;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], HandshakeError> {
-        let (taken, left) =
-            self.left.split_first_chunk().ok_or(HandshakeError::Short { message: self.message })?;
+        let (taken, left) = self.left.split_first_chunk().ok_or(HandshakeError::Short { message: self.message })?;
         self.left = left;
         Ok(*taken)
     }
@@ -274,4 +272,3 @@ const NAMED: &[u8] = b"snamed:";
 
 /// How much of an unknown status is shown; the rest would only fill the log.
 const SHOWN_STATUS: usize = 64;
-

@@ -19,7 +19,7 @@ mod initiator;
 mod message;
 
 pub use acceptor::{
-    Accepted, Arrival, AwaitAlive, AwaitComplement, AwaitName, AwaitReply, Challenged, Greeting, NameRequest,
+    Accepted, Arrival, AwaitAlive, AwaitComplement, AwaitName, AwaitReply, Challenged, Greeting, NameRequest, Refused,
 };
 pub use error::{FlagList, Found, HandshakeError};
 pub use framing::{Framing, MAX_HANDSHAKE_MESSAGE, PrefixWidth};

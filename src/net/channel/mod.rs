@@ -6,25 +6,36 @@
 //! ([`Channel::send`]) or are refused ([`Channel::try_send`]), as a BEAM suspends them
 //! (`busy_dist_port`); signals of the protocol pass ([`Channel::push`]).
 
-use std::fmt;
+mod reader;
+mod reason;
+mod shared;
+mod writer;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::etf::Limits;
-use crate::proto::{Flags, Incoming, Outgoing, ProtocolViolation};
+use crate::proto::{Flags, FrameLimits, Incoming, Outgoing, ProtocolViolation};
+
+pub use reason::{CloseCause, CloseParty, CloseReason};
+use shared::Shared;
 
 /// Starts the two tasks of a connection whose handshake is done.
 ///
 /// `leftover` is what was read behind the handshake, `flags` are those that both sides offered. Must be
 /// called within a tokio runtime. The connection ends when [`Channel::close`] is called or the last
 /// clone of the [`Channel`] is dropped, or when the peer or the network ends it.
+///
+/// Where reader and writer can be had without a lock between them (`TcpStream::into_split`) use
+/// [`start_split`].
 pub fn start<S, R>(
     stream: S,
     leftover: BytesMut,
     flags: Flags,
-    hidden_peer: HiddenPeer,
+    hidden: HiddenPeer,
     config: ChannelConfig,
     receiver: R,
 ) -> Channel
@@ -32,8 +43,28 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     R: Receiver,
 {
-    let _ = (stream, leftover, flags, hidden_peer, config, receiver);
-    todo!()
+    start_split(tokio::io::split(stream), leftover, flags, hidden, config, receiver)
+}
+
+/// [`start`] for a stream that is split already.
+pub fn start_split<I, O, R>(
+    (input, output): (I, O),
+    leftover: BytesMut,
+    flags: Flags,
+    hidden: HiddenPeer,
+    config: ChannelConfig,
+    receiver: R,
+) -> Channel
+where
+    I: AsyncRead + Send + Unpin + 'static,
+    O: AsyncWrite + Send + Unpin + 'static,
+    R: Receiver,
+{
+    let shared = Arc::new(Shared::new(flags, config.busy_limit));
+    let writer = tokio::spawn(writer::run(output, shared.clone()));
+    let reader = reader::Reader::new(input, leftover, hidden, &config, receiver, shared.clone());
+    tokio::spawn(reader.run(writer, config.flush_timeout));
+    Channel(Arc::new(Handle(shared)))
 }
 
 /// What a connection delivers to.
@@ -83,19 +114,19 @@ pub enum HiddenPeer {
 
 /// A handle of a connection. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Channel {}
+pub struct Channel(Arc<Handle>);
 
 impl Channel {
     /// The flags that both sides offered.
     pub fn flags(&self) -> Flags {
-        todo!()
+        self.0.0.flags
     }
 
     /// Queues a signal of the protocol: never waits, whatever is queued. What comes after the end of the
     /// connection is dropped, as the end itself has been told to the receiver.
     pub fn push(&self, message: Outgoing) {
-        let _ = message;
-        todo!()
+        // Who pushes has no use for the answer: the receiver learns of the end.
+        let _closed = self.0.0.push(message);
     }
 
     /// Queues a message if the budget allows it.
@@ -103,39 +134,47 @@ impl Channel {
     /// # Errors
     /// Gives the message back when too much is queued; says so when the connection is closed.
     pub fn try_send(&self, message: Outgoing) -> Result<(), SendRefused> {
-        let _ = message;
-        todo!()
+        self.0.0.try_send(message)
     }
 
-    /// Queues a message as soon as the budget allows it.
+    /// Queues a message as soon as the budget allows it. How long that may take is for the caller to
+    /// limit; a peer that is gone ends the wait after its tick time.
     ///
     /// # Errors
     /// When the connection is closed or ends meanwhile.
     pub async fn send(&self, message: Outgoing) -> Result<(), Closed> {
-        let _ = message;
-        todo!()
+        self.0.0.send(message).await
     }
 
     /// Ends the connection. [`CloseReason::is_graceful`] ones write out what is queued first (for at most
     /// [`ChannelConfig::flush_timeout`]). The first reason counts.
     pub fn close(&self, reason: CloseReason) {
-        let _ = reason;
-        todo!()
+        self.0.0.close(reason);
     }
 
     /// True as soon as somebody has begun to end the connection.
     pub fn is_closed(&self) -> bool {
-        todo!()
+        self.0.0.stop.is_cancelled()
     }
 
     /// Waits until the connection has ended, its queue is written or dropped, and its receiver knows.
     pub async fn wait_closed(&self) {
-        todo!()
+        self.0.0.ended.cancelled().await;
     }
 
     /// Counters of this connection.
     pub fn stats(&self) -> ChannelStats {
-        todo!()
+        self.0.0.stats()
+    }
+}
+
+/// What all clones of a [`Channel`] share; the tasks do not hold it.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close(CloseReason { who: CloseParty::Local, why: CloseCause::Abandoned });
     }
 }
 
@@ -171,85 +210,29 @@ pub enum SendRefused {
 #[error("the connection is closed")]
 pub struct Closed;
 
-/// Why a connection ended.
-#[derive(Debug, Clone)]
-pub struct CloseReason {
-    /// Who ended it.
-    pub who: CloseParty,
-    /// Why.
-    pub why: CloseCause,
-}
-
-/// Who ended a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseParty {
-    /// This node.
-    Local,
-    /// The peer.
-    Peer,
-    /// The network between them, or a peer that died without a word.
-    Network,
-}
-
-/// Why a connection ended, apart from who ended it.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum CloseCause {
-    /// The peer closed the socket.
-    PeerClosed,
-    /// Nothing came for too long.
-    TickTimeout {
-        /// For how long, at least.
-        silence: Duration,
-    },
-    /// The peer did what no node may do.
-    Protocol(ProtocolViolation),
-    /// The socket failed.
-    Io(std::sync::Arc<std::io::Error>),
-    /// Somebody here asked for it; the text says why.
-    Disconnect(String),
-    /// Another connection to the same node took its place.
-    Replaced,
-}
-
-impl CloseReason {
-    /// Somebody here asked for it, and what is queued is still to be sent.
-    pub fn disconnect(text: impl Into<String>) -> Self {
-        Self { who: CloseParty::Local, why: CloseCause::Disconnect(text.into()) }
-    }
-
-    /// True when what is queued is written out before the end.
-    pub fn is_graceful(&self) -> bool {
-        matches!(self.why, CloseCause::Disconnect(_))
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.why, self.who) {
-            (CloseCause::PeerClosed, _) => f.write_str("the peer closed the connection"),
-            (CloseCause::TickTimeout { silence }, _) => {
-                write!(f, "nothing came from the peer for {silence:?} (net_ticktime)")
-            }
-            (CloseCause::Protocol(violation), _) => write!(f, "the peer broke the protocol: {violation}"),
-            (CloseCause::Io(error), _) => write!(f, "the network failed: {error}"),
-            (CloseCause::Disconnect(text), _) => write!(f, "disconnected here: {text}"),
-            (CloseCause::Replaced, _) => f.write_str("a newer connection to the same node took its place"),
-        }
-    }
-}
-
 impl Default for ChannelConfig {
     fn default() -> Self {
+        let frames = FrameLimits::default();
         Self {
             net_ticktime: Duration::from_secs(60),
             net_tickintensity: 4,
-            max_frame: 512 << 20,
-            limits: Limits::default(),
+            max_frame: frames.max_frame,
+            limits: frames.terms,
             busy_limit: 1 << 20,
-            max_sequences: 4096,
-            max_sequence_bytes: 1 << 30,
+            max_sequences: frames.max_sequences,
+            max_sequence_bytes: frames.max_sequence_bytes,
             flush_timeout: Duration::from_secs(5),
         }
+    }
+}
+
+impl ChannelConfig {
+    fn frame_limits(&self) -> FrameLimits {
+        let mut limits = FrameLimits::default();
+        limits.max_frame = self.max_frame;
+        limits.terms = self.limits.clone();
+        limits.max_sequences = self.max_sequences;
+        limits.max_sequence_bytes = self.max_sequence_bytes;
+        limits
     }
 }

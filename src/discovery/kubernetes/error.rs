@@ -1,0 +1,100 @@
+//! What the Kubernetes API and its client say when they fail, and what to do about it.
+
+use std::error::Error;
+
+use kube::runtime::watcher;
+
+use crate::discovery::strategy::{DiscoveryError, DiscoveryErrorKind};
+
+/// Explains why pods cannot be listed or watched.
+pub(super) fn watch_error(error: &watcher::Error, namespace: &str, selector: &str) -> DiscoveryError {
+    match error {
+        watcher::Error::InitialListFailed(error) => request_error(error, "list", namespace, selector),
+        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            request_error(error, "watch", namespace, selector)
+        }
+        watcher::Error::WatchError(status) => status_error(status, "watch", namespace, selector),
+        watcher::Error::NoResourceVersion => {
+            DiscoveryError::new(DiscoveryErrorKind::Other, "the Kubernetes API gave a list without a resource version")
+        }
+    }
+}
+
+/// True when the place in the history from which to watch is no longer kept (HTTP 410): no trouble, only
+/// a reason to list anew.
+pub(super) fn has_expired(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchError(status) => status.code == GONE,
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == GONE,
+        _ => false,
+    }
+}
+
+/// Explains why there is no way to the API at all.
+pub(super) fn access_error(error: &(dyn Error + 'static)) -> DiscoveryError {
+    DiscoveryError::new(DiscoveryErrorKind::Config, format!("no access to a Kubernetes API: {}", chain(error)))
+        .with_fix("run in a pod with a service account (automountServiceAccountToken), or set KUBECONFIG")
+}
+
+/// Explains an API that does not answer.
+pub(super) fn silence(step: &str, limit: std::time::Duration) -> DiscoveryError {
+    DiscoveryError::new(DiscoveryErrorKind::Timeout, format!("the Kubernetes API did not {step} within {limit:?}"))
+        .with_fix(CHECK_THE_WAY)
+}
+
+fn request_error(error: &kube::Error, verb: &str, namespace: &str, selector: &str) -> DiscoveryError {
+    match error {
+        kube::Error::Api(status) => status_error(status, verb, namespace, selector),
+        kube::Error::Auth(_) => {
+            let text = format!("there are no credentials for the Kubernetes API: {}", chain(error));
+            DiscoveryError::new(DiscoveryErrorKind::Unauthorized, text).with_fix(CHECK_CREDENTIALS)
+        }
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
+            let text = format!("the Kubernetes API cannot be reached to {verb} pods: {}", chain(error));
+            DiscoveryError::new(DiscoveryErrorKind::Unreachable, text).with_fix(CHECK_THE_WAY)
+        }
+        _ => {
+            let text = format!("cannot {verb} pods in namespace `{namespace}`: {}", chain(error));
+            DiscoveryError::new(DiscoveryErrorKind::Other, text)
+        }
+    }
+}
+
+fn status_error(status: &kube::core::Status, verb: &str, namespace: &str, selector: &str) -> DiscoveryError {
+    let (code, message) = (status.code, &status.message);
+    let said =
+        format!("the Kubernetes API answered {code} when asked to {verb} pods in namespace `{namespace}`: {message}");
+    match code {
+        401 => DiscoveryError::new(DiscoveryErrorKind::Unauthorized, said).with_fix(CHECK_CREDENTIALS),
+        403 => DiscoveryError::new(DiscoveryErrorKind::Forbidden, said).with_fix(format!(
+            "add to a Role in namespace `{namespace}` the rule {{apiGroups: [\"\"], resources: [\"pods\"], verbs: \
+             [\"get\", \"list\", \"watch\"]}} and bind it (RoleBinding) to the ServiceAccount of this pod"
+        )),
+        400 => DiscoveryError::new(DiscoveryErrorKind::Config, said).with_fix(format!(
+            "the label selector is `{selector}`; write it as kubectl takes it: app=myapp,tier!=batch"
+        )),
+        404 => DiscoveryError::new(DiscoveryErrorKind::NotFound, said),
+        _ => DiscoveryError::new(DiscoveryErrorKind::Other, said),
+    }
+}
+
+/// The error and what caused it, without what is said twice.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+const GONE: u16 = 410;
+const CHECK_THE_WAY: &str = "check that the API server is up, and that a NetworkPolicy lets this pod reach it \
+                             (KUBERNETES_SERVICE_HOST, or the server of the kubeconfig)";
+const CHECK_CREDENTIALS: &str = "check the ServiceAccount of this pod (automountServiceAccountToken must not be false), \
+                                 or the user of the kubeconfig; the token may have expired";

@@ -1,0 +1,332 @@
+//! [`validate`]: one walk over bytes from the network, before anybody else looks at them.
+//!
+//! The walk has no recursion, and no allocation up to a nesting of 256. What it lets pass can be
+//! read to its end without a structural error. Two things it leaves to those who build something:
+//! keys that come twice in a map (to find them takes memory), and how deep a tree may be.
+
+use smallvec::SmallVec;
+
+use super::atom::MAX_ATOM_CHARACTERS;
+use super::decode::refused;
+use super::error::{DecodeError, DecodeErrorKind};
+use super::ids::MAX_REF_WORDS;
+use super::limits::Limits;
+use super::read::{Integer, Reader};
+use super::tag;
+use super::term::MAX_FREE;
+
+/// Walks over the term at the start of `bytes` (without version byte) and gives back how many bytes
+/// it takes; `atoms` is how many atoms the distribution header has (0 without one).
+///
+/// # Errors
+/// For whatever a BEAM would close the connection for, but for a key that comes twice in a map; for
+/// unknown tags; and for what exceeds `limits`. The error has the offset of the offending item.
+pub fn validate(bytes: &[u8], atoms: usize, limits: &Limits) -> Result<usize, DecodeError> {
+    let mut reader = Reader::new(bytes, &[]);
+    walk(&mut reader, atoms, limits)?;
+    Ok(reader.offset())
+}
+
+impl Reader<'_> {
+    /// Passes over the next term, however large, and checks it on the way as
+    /// [`validate`](super::validate()) does, without limits.
+    ///
+    /// # Errors
+    /// For what is no term.
+    pub fn skip(&mut self) -> Result<(), DecodeError> {
+        let limits = Limits { depth: usize::MAX, integer_bytes: usize::MAX, items: usize::MAX, ..Limits::default() };
+        let atoms = self.atoms().len();
+        walk(self, atoms, &limits)
+    }
+}
+
+/// A term whose parts are still coming: how many, twice, plus one for a list (whose last part is its tail).
+type Open = u64;
+
+fn walk(reader: &mut Reader<'_>, atoms: usize, limits: &Limits) -> Result<(), DecodeError> {
+    let mut open: SmallVec<[Open; 256]> = SmallVec::new();
+    let mut items: usize = 0;
+    loop {
+        let start = reader.offset();
+        let found = item(reader, atoms, limits)?;
+        items = items.saturating_add(1 + found.bytes);
+        if items > limits.items {
+            limits.check("the number of items", items, limits.items, "items", start)?;
+        }
+        if found.parts > 0 {
+            let at_tail = open.last() == Some(&LAST_OF_LIST);
+            if at_tail && found.is_list {
+                // A list as the tail of a list continues it.
+                open.pop();
+            } else if open.len() >= limits.depth {
+                limits.check("the nesting", open.len() + 1, limits.depth, "depth", start)?;
+            }
+            open.push(found.parts << 1 | u64::from(found.is_list));
+            continue;
+        }
+        loop {
+            match open.last_mut() {
+                None => return Ok(()),
+                Some(parts) if *parts >= 4 => {
+                    *parts -= 2;
+                    break;
+                }
+                Some(_) => open.pop(),
+            };
+        }
+    }
+}
+
+/// A list of which only the tail is to come.
+const LAST_OF_LIST: Open = 1 << 1 | 1;
+
+/// What follows the head of a term.
+#[derive(Default)]
+struct Found {
+    parts: u64,
+    is_list: bool,
+    /// Elements of a compact byte list.
+    bytes: usize,
+}
+
+impl Found {
+    fn parts(parts: usize) -> Self {
+        Self { parts: parts as u64, ..Self::default() }
+    }
+}
+
+fn item(reader: &mut Reader<'_>, atoms: usize, limits: &Limits) -> Result<Found, DecodeError> {
+    let start = reader.offset();
+    let invalid = |what| Err(DecodeError::new(start, DecodeErrorKind::Invalid(what)));
+    match reader.peek_tag()? {
+        tag::SMALL_INTEGER => {
+            reader.take(2)?;
+        }
+        tag::INTEGER => {
+            reader.take(5)?;
+        }
+        tag::SMALL_BIG | tag::LARGE_BIG => {
+            if let Integer::Big { magnitude, .. } = reader.integer()? {
+                let (len, most) = (magnitude.len(), limits.integer_bytes);
+                limits.check("the size of an integer", len, most, "integer_bytes", start)?;
+            }
+        }
+        tag::NEW_FLOAT | tag::FLOAT => {
+            reader.f64()?;
+        }
+        tag::ATOM_CACHE_REF | tag::ATOM | tag::SMALL_ATOM | tag::ATOM_UTF8 | tag::SMALL_ATOM_UTF8 => {
+            atom(reader, atoms)?;
+        }
+        tag::NEW_PID | tag::PID => pid(reader, atoms)?,
+        found @ (tag::NEW_PORT | tag::V4_PORT | tag::PORT) => {
+            reader.u8()?;
+            atom(reader, atoms)?;
+            reader.take(if found == tag::V4_PORT { 8 } else { 4 })?;
+            creation(reader, found != tag::PORT)?;
+        }
+        found @ (tag::NEWER_REFERENCE | tag::NEW_REFERENCE) => {
+            reader.u8()?;
+            let words = usize::from(reader.u16()?);
+            if !(1..=MAX_REF_WORDS).contains(&words) {
+                return invalid("a reference has one to five words");
+            }
+            atom(reader, atoms)?;
+            creation(reader, found == tag::NEWER_REFERENCE)?;
+            reader.take(words * 4)?;
+        }
+        tag::REFERENCE => {
+            reader.u8()?;
+            atom(reader, atoms)?;
+            reader.take(4)?;
+            creation(reader, false)?;
+        }
+        tag::SMALL_TUPLE | tag::LARGE_TUPLE => return Ok(Found::parts(reader.tuple()?)),
+        tag::NIL => {
+            reader.u8()?;
+        }
+        tag::STRING => return Ok(Found { bytes: reader.byte_list()?.len(), ..Found::default() }),
+        tag::LIST => {
+            let len = reader.list()?.unwrap_or_default();
+            return Ok(Found { parts: len as u64 + 1, is_list: true, bytes: 0 });
+        }
+        tag::BINARY => {
+            reader.binary()?;
+        }
+        tag::BIT_BINARY => {
+            reader.bitstring()?;
+        }
+        tag::MAP => return Ok(Found::parts(reader.map()? * 2)),
+        tag::EXPORT => {
+            reader.u8()?;
+            atom(reader, atoms)?;
+            atom(reader, atoms)?;
+            reader.arity()?;
+        }
+        tag::NEW_FUN => {
+            // Tag, size, arity, hash, index.
+            reader.take(1 + 4 + 1 + 16 + 4)?;
+            let free = reader.count(1)?;
+            if free > MAX_FREE {
+                return invalid("a fun closes over more than 255 values");
+            }
+            atom(reader, atoms)?;
+            reader.i64()?;
+            reader.i64()?;
+            match reader.peek_tag()? {
+                tag::NEW_PID | tag::PID => pid(reader, atoms)?,
+                // For the error.
+                _ => drop(reader.pid()?),
+            }
+            return Ok(Found::parts(free));
+        }
+        tag::RECORD => {
+            reader.u8()?;
+            let fields = reader.count(2)?;
+            reader.u8()?;
+            for _ in 0..fields + 2 {
+                atom(reader, atoms)?;
+            }
+            return Ok(Found::parts(fields));
+        }
+        other => return Err(refused(start, other)),
+    }
+    Ok(Found::default())
+}
+
+fn pid(reader: &mut Reader<'_>, atoms: usize) -> Result<(), DecodeError> {
+    let wide = reader.u8()? == tag::NEW_PID;
+    atom(reader, atoms)?;
+    reader.take(8)?;
+    creation(reader, wide)
+}
+
+fn creation(reader: &mut Reader<'_>, wide: bool) -> Result<(), DecodeError> {
+    if wide {
+        reader.take(4)?;
+    } else {
+        reader.narrow_creation()?;
+    }
+    Ok(())
+}
+
+/// Passes over an atom without making it.
+fn atom(reader: &mut Reader<'_>, atoms: usize) -> Result<(), DecodeError> {
+    let start = reader.offset();
+    let invalid = |what| Err(DecodeError::new(start, DecodeErrorKind::Invalid(what)));
+    let (len, utf8) = match reader.peek_tag()? {
+        tag::ATOM_CACHE_REF => {
+            let head = reader.take(2)?;
+            return match head {
+                &[_, index] if usize::from(index) >= atoms => {
+                    Err(DecodeError::new(start, DecodeErrorKind::AtomCacheRef { index, known: atoms }))
+                }
+                _ => Ok(()),
+            };
+        }
+        found @ (tag::SMALL_ATOM_UTF8 | tag::SMALL_ATOM) => {
+            reader.u8()?;
+            (usize::from(reader.u8()?), found == tag::SMALL_ATOM_UTF8)
+        }
+        found @ (tag::ATOM_UTF8 | tag::ATOM) => {
+            reader.u8()?;
+            (usize::from(reader.u16()?), found == tag::ATOM_UTF8)
+        }
+        // For the error.
+        _ => return reader.atom().map(drop),
+    };
+    let bytes = reader.take(len)?;
+    let characters = match std::str::from_utf8(bytes) {
+        _ if !utf8 => len,
+        Ok(_) if len <= MAX_ATOM_CHARACTERS => len,
+        Ok(text) => text.chars().count(),
+        Err(_) => return invalid("an atom is not UTF-8"),
+    };
+    if characters > MAX_ATOM_CHARACTERS {
+        return invalid("an atom has more than 255 characters");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8]) -> Result<usize, DecodeError> {
+        validate(bytes, 2, &Limits::default())
+    }
+
+    fn kind(bytes: &[u8]) -> DecodeErrorKind {
+        check(bytes).unwrap_err().kind
+    }
+
+    #[test]
+    fn a_term_is_measured_and_what_follows_is_left() {
+        assert_eq!(check(&[104, 2, 97, 1, 106, 99, 99]), Ok(5));
+        assert_eq!(check(&[82, 1]), Ok(2));
+        assert_eq!(check(&[108, 0, 0, 0, 1, 97, 1, 108, 0, 0, 0, 0, 106]), Ok(13));
+    }
+
+    #[test]
+    fn announced_counts_that_cannot_be_are_refused_at_once() {
+        for bytes in [
+            &[108, 255, 255, 255, 255][..],
+            &[105, 255, 255, 255, 255],
+            &[116, 255, 255, 255, 255],
+            &[109, 255, 255, 255, 255],
+            &[77, 255, 255, 255, 255, 8],
+            &[111, 255, 255, 255, 255, 0],
+            &[67, 255, 255, 255, 255, 0],
+            &[104, 255],
+        ] {
+            assert!(matches!(kind(bytes), DecodeErrorKind::Count { .. }), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn tags_that_no_node_may_send_are_refused_with_their_place() {
+        for tag in [73, 74, 75, 76, 78, 72, 117, 121, 0, 131, 68, 69, 255] {
+            let error = check(&[104, 2, 106, tag, 0, 0, 0, 0]).unwrap_err();
+            assert_eq!((error.offset, error.kind), (3, DecodeErrorKind::UnknownTag(tag)));
+        }
+        assert_eq!(kind(&[80, 0, 0, 0, 1]), DecodeErrorKind::TagNotAllowed(80));
+    }
+
+    #[test]
+    fn a_million_levels_end_at_the_limit() {
+        for unit in [&[104, 1][..], &[108, 0, 0, 0, 1], &[116, 0, 0, 0, 1]] {
+            let bytes = unit.repeat(1_000_000);
+            assert!(matches!(kind(&bytes), DecodeErrorKind::Limit { setting: "depth", limit: 10_000, .. }));
+        }
+    }
+
+    #[test]
+    fn cells_written_one_at_a_time_do_not_nest() {
+        let mut bytes = [108, 0, 0, 0, 1, 97, 7].repeat(100_000);
+        bytes.push(106);
+        assert_eq!(check(&bytes), Ok(bytes.len()));
+    }
+
+    #[test]
+    fn what_a_beam_would_not_take_is_refused() {
+        let not_a_number = [70, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0];
+        let infinite = [70, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0];
+        let bad_creation = [103, 119, 1, b'a', 0, 0, 0, 1, 0, 0, 0, 0, 4];
+        let long_atom = [&[100, 1, 0][..], &[b'a'; 256]].concat();
+        for bytes in [
+            &not_a_number[..],
+            &infinite,
+            &bad_creation,
+            &long_atom,
+            &[119, 2, 0xc3, 0x28],
+            &[119, 2, 0xc0, 0x80],
+            &[77, 0, 0, 0, 0, 1],
+            &[77, 0, 0, 0, 1, 0, 0],
+            &[77, 0, 0, 0, 1, 9, 0],
+            &[90, 0, 0, 119, 0, 0, 0, 0, 0],
+            &[90, 0, 6, 119, 0, 0, 0, 0, 0],
+        ] {
+            assert!(matches!(kind(bytes), DecodeErrorKind::Invalid(_)), "{bytes:?}");
+        }
+        assert_eq!(kind(&[82, 2]), DecodeErrorKind::AtomCacheRef { index: 2, known: 2 });
+    }
+}

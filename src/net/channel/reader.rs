@@ -1,0 +1,137 @@
+//! The reader task: delivers what comes, watches whether the peer lives, and ends the connection.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::reason::{CloseCause, CloseParty, CloseReason};
+use super::shared::Shared;
+use super::{ChannelConfig, HiddenPeer, Receiver};
+use crate::proto::{Frame, FrameReader, Liveness, Verdict};
+
+pub(super) struct Reader<I, R> {
+    input: I,
+    frames: FrameReader,
+    liveness: Liveness,
+    receiver: R,
+    end: End,
+}
+
+/// Whatever happens to the task, those who wait for the end of the connection learn of it.
+struct End(Arc<Shared>);
+
+impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
+    pub(super) fn new(
+        input: I,
+        leftover: BytesMut,
+        hidden: HiddenPeer,
+        config: &ChannelConfig,
+        receiver: R,
+        shared: Arc<Shared>,
+    ) -> Self {
+        shared.received_bytes.store(leftover.len() as u64, Relaxed);
+        let hidden = hidden == HiddenPeer::Yes;
+        let liveness = Liveness::new(Instant::now().into_std(), config.net_ticktime, config.net_tickintensity, hidden);
+        let frames = FrameReader::new(shared.flags, config.frame_limits(), leftover);
+        Self { input, frames, liveness, receiver, end: End(shared) }
+    }
+
+    pub(super) async fn run(mut self, mut writer: JoinHandle<()>, flush_timeout: Duration) {
+        let reason = self.read().await;
+        let shared = &self.end.0;
+        shared.close(reason.clone());
+        // Somebody else may have been first.
+        let reason = shared.reason().unwrap_or(reason);
+        if reason.is_graceful() {
+            // To close a socket with bytes unread resets the connection, and what was written last may
+            // never be read. So the rest is read and dropped until the peer has closed as well.
+            let linger = async { tokio::join!(&mut writer, discard(&mut self.input)) };
+            if tokio::time::timeout(flush_timeout, linger).await.is_err() {
+                tracing::debug!(?flush_timeout, "the peer did not take or close everything in time");
+            }
+        }
+        // The socket is to be gone before anybody is told.
+        if !writer.is_finished() {
+            writer.abort();
+            let _joined = writer.await;
+        }
+        drop(self.input);
+        self.receiver.closed(reason);
+        drop(self.end);
+    }
+
+    /// Reads and delivers until there is a reason not to.
+    async fn read(&mut self) -> CloseReason {
+        let shared = self.end.0.clone();
+        let mut stop = std::pin::pin!(shared.stop.cancelled());
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(self.liveness.deadline().into()));
+        loop {
+            if let Err(reason) = self.deliver(&shared) {
+                return reason;
+            }
+            tokio::select! {
+                biased;
+                () = &mut stop => return shared.reason().unwrap_or_else(|| CloseReason::disconnect("stopped")),
+                () = &mut timer => {
+                    match self.liveness.poll(Instant::now().into_std(), shared.progress()) {
+                        Verdict::Fine => {}
+                        Verdict::SendTick => shared.tick(),
+                        Verdict::Dead { silence } => {
+                            return CloseReason { who: CloseParty::Network, why: CloseCause::TickTimeout { silence } };
+                        }
+                    }
+                    timer.as_mut().reset(self.liveness.deadline().into());
+                }
+                read = self.input.read_buf(self.frames.buffer()) => match read {
+                    Ok(0) => return CloseReason { who: CloseParty::Peer, why: CloseCause::PeerClosed },
+                    Ok(len) => {
+                        shared.received_bytes.fetch_add(len as u64, Relaxed);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return CloseReason::io(error),
+                }
+            }
+        }
+    }
+
+    /// Delivers the packets that have come in full: what one read gave, so a bounded number.
+    fn deliver(&mut self, shared: &Shared) -> Result<(), CloseReason> {
+        while let Some(frame) = self.frames.next().map_err(CloseReason::protocol)? {
+            shared.received_packets.fetch_add(1, Relaxed);
+            match frame {
+                Frame::Message(message) => self.receiver.deliver(message).map_err(CloseReason::protocol)?,
+                Frame::Fragment => {}
+                Frame::Tick => {
+                    if self.liveness.tick_received(shared.progress()) {
+                        shared.tick();
+                    }
+                }
+            }
+            if shared.stop.is_cancelled() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.close(CloseReason { who: CloseParty::Local, why: CloseCause::Abandoned });
+        self.0.ended.cancel();
+    }
+}
+
+/// Reads and drops until the peer has closed.
+async fn discard(input: &mut (impl AsyncRead + Unpin)) {
+    let mut bytes = BytesMut::with_capacity(8 << 10);
+    while let Ok(1..) = input.read_buf(&mut bytes).await {
+        bytes.clear();
+    }
+}
