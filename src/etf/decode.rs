@@ -104,7 +104,7 @@ impl Open {
                 }
                 match Map::from_unique(pairs) {
                     Some(map) => Term::Map(map),
-                    None => return Err(DecodeError::new(start, DecodeErrorKind::Invalid("a map has a key twice"))),
+                    None => return Err(DecodeError::new(start, DecodeErrorKind::Invalid(KEY_TWICE))),
                 }
             }
             Kind::Fun(mut fun) => {
@@ -190,3 +190,5 @@ pub(crate) fn refused(offset: usize, found: u8) -> DecodeError {
 
 /// For so many elements there is room at once. An announced number alone does not get memory.
 const AHEAD: usize = 64;
+
+pub(super) const KEY_TWICE: &str = "a map has a key twice";

@@ -20,14 +20,35 @@ impl DecodeError {
     pub fn new(offset: usize, kind: DecodeErrorKind) -> Self {
         Self { offset, path: String::new(), kind }
     }
+
+    /// The same, in a part of a larger value.
+    pub(crate) fn within(mut self, part: &str) -> Self {
+        prepend(&mut self.path, part);
+        self
+    }
+
+    /// The same; an error of a `Deserialize` implementation, which does not know where it is, gets its place.
+    pub(crate) fn at(mut self, offset: usize) -> Self {
+        if self.offset == UNKNOWN_OFFSET {
+            self.offset = offset;
+        }
+        self
+    }
 }
+
+/// The offset of an error that has not met the deserializer yet, which knows the place.
+pub(crate) const UNKNOWN_OFFSET: usize = usize::MAX;
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }
-        write!(f, "{} (at byte {})", self.kind, self.offset)
+        write!(f, "{}", self.kind)?;
+        match self.offset {
+            UNKNOWN_OFFSET => Ok(()),
+            offset => write!(f, " (at byte {offset})"),
+        }
     }
 }
 
@@ -114,6 +135,25 @@ impl From<EncodeErrorKind> for EncodeError {
     }
 }
 
+impl EncodeError {
+    /// The same, in a part of a larger value.
+    pub(crate) fn within(mut self, part: &str) -> Self {
+        prepend(&mut self.path, part);
+        self
+    }
+
+    /// The same, in an element.
+    pub(crate) fn within_index(self, index: usize) -> Self {
+        self.within(&format!("[{index}]"))
+    }
+}
+
+/// Puts the name of the part that encloses it before a path.
+fn prepend(path: &mut String, part: &str) {
+    let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
+    *path = format!("{part}{dot}{path}");
+}
+
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
@@ -151,6 +191,9 @@ pub enum EncodeErrorKind {
         /// How many came.
         written: usize,
     },
+    /// Two pairs of one map with the same key, for which a BEAM closes the connection.
+    #[error("the key {0} comes twice in one map")]
+    KeyTwice(String),
     /// What a `Serialize` implementation said.
     #[error("{0}")]
     Custom(String),

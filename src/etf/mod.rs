@@ -4,10 +4,12 @@
 //! is then read without a tree ([`Reader`]), into a [`Term`], or through serde into a type of the
 //! user's. Facts: "External Term Format" of the ERTS user's guide, `external.c` of OTP 23 to 29.
 
+mod access;
 mod atom;
 mod blob;
 mod convert;
 mod copy;
+mod de;
 mod decode;
 mod encode;
 mod error;
@@ -15,21 +17,29 @@ mod ids;
 mod limits;
 mod map;
 mod order;
+mod parse;
 mod payload;
 mod print;
+mod raw;
 mod read;
+mod ser;
+#[cfg(test)]
+mod serde_tests;
 pub(crate) mod tag;
 mod term;
 mod validate;
 
 pub use atom::{Atom, AtomTooLong, MAX_ATOM_CHARACTERS};
 pub use blob::open_blob;
+pub use de::{deserialize_from, from_bytes, from_term};
 pub use encode::{AtomRefs, CHAIN_FROM, Encoder};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 pub use ids::{Creation, MAX_REF_WORDS, Pid, Port, Ref};
 pub use limits::Limits;
 pub use map::Map;
-pub use payload::{Payload,to_payload,serialize_into};
+pub use parse::ParseError;
+pub use payload::Payload;
 pub use read::Reader;
+pub use ser::{serialize_into, to_bytes, to_payload, to_term};
 pub use term::{BitString, Fun, OpaqueFun, Record, Term};
 pub use validate::validate;

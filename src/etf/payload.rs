@@ -78,10 +78,3 @@ impl fmt::Debug for Payload {
         write!(f, "Payload({} bytes)", self.bytes.len())
     }
 }
-/// TEMP
-pub fn to_payload<T: serde::Serialize + ?Sized>(_: &T) -> Result<Payload, super::EncodeError> { todo!() }
-/// TEMP
-pub fn serialize_into<T: serde::Serialize + ?Sized>(_: &T, _: &mut super::Encoder<'_>) -> Result<(), super::EncodeError> { todo!() }
-impl Payload {
-/// TEMP
-pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, super::DecodeError> { todo!() } }

@@ -183,7 +183,7 @@ pub(crate) fn quoted_atom(atom: &Atom, f: &mut Formatter<'_>) -> fmt::Result {
     let text = atom.as_str();
     let mut characters = text.chars();
     let plain = characters.next().is_some_and(is_atom_start) && characters.all(is_atom_rest);
-    if plain && !RESERVED.contains(&text) { f.write_str(text) } else { quoted(text, '\'', f) }
+    if plain && !is_reserved(text) { f.write_str(text) } else { quoted(text, '\'', f) }
 }
 
 /// Small letters of latin-1; Erlang's scanner takes no others bare.
@@ -222,3 +222,7 @@ const RESERVED: [&str; 29] = [
     "after", "and", "andalso", "band", "begin", "bnot", "bor", "bsl", "bsr", "bxor", "case", "catch", "cond", "div",
     "else", "end", "fun", "if", "let", "maybe", "not", "of", "or", "orelse", "receive", "rem", "try", "when", "xor",
 ];
+
+pub(crate) fn is_reserved(word: &str) -> bool {
+    RESERVED.contains(&word)
+}

@@ -1,0 +1,336 @@
+//! The parts of lists, tuples, maps and variants, as serde asks for them.
+
+use std::borrow::Cow;
+
+use serde::de::value::{StrDeserializer, UnitDeserializer};
+use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
+
+use super::de::Deserializer;
+use super::error::{DecodeError, DecodeErrorKind};
+use super::read::Reader;
+use super::tag;
+use super::term::Term;
+
+/// The elements of a proper list, in whatever pieces it was written, or of a tuple.
+pub(super) struct Elements<'d, 'de, 'l> {
+    de: &'d mut Deserializer<'de, 'l>,
+    /// Of a compact piece.
+    bytes: &'de [u8],
+    /// Of a long piece, or of the tuple.
+    left: usize,
+    /// A list is still to be ended by its tail.
+    has_tail: bool,
+    index: usize,
+}
+
+impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
+    /// Of a list.
+    pub(super) fn list(de: &'d mut Deserializer<'de, 'l>) -> Result<Self, DecodeError> {
+        match de.reader.peek_tag()? {
+            tag::NIL | tag::LIST | tag::STRING => Ok(Self { de, bytes: &[], left: 0, has_tail: true, index: 0 }),
+            tag::BINARY => de.reader.unexpected("a list (a binary is read through serde_bytes or as a String)"),
+            _ => de.reader.unexpected("a list"),
+        }
+    }
+
+    /// Of a tuple of `len`, or of a list of that length.
+    pub(super) fn fixed(de: &'d mut Deserializer<'de, 'l>, len: usize) -> Result<Self, DecodeError> {
+        match de.reader.peek_tag()? {
+            tag::NIL | tag::LIST | tag::STRING => Self::list(de),
+            tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
+                de.reader.tuple_of(len)?;
+                Ok(Self { de, bytes: &[], left: len, has_tail: false, index: 0 })
+            }
+            _ => de.reader.unexpected(&format!("a tuple of {len}")),
+        }
+    }
+
+    /// Opens the next piece of a list; `false` at the end.
+    fn more(&mut self) -> Result<bool, DecodeError> {
+        while self.left == 0 && self.bytes.is_empty() {
+            if !self.has_tail {
+                return Ok(false);
+            }
+            match self.de.reader.peek_tag()? {
+                // A compact piece is the tail, and has none of its own.
+                tag::STRING => {
+                    self.bytes = self.de.reader.byte_list()?;
+                    self.has_tail = false;
+                }
+                tag::LIST => self.left = self.de.reader.list()?.unwrap_or_default(),
+                tag::NIL => {
+                    self.de.reader.nil()?;
+                    self.has_tail = false;
+                }
+                _ => return self.de.reader.unexpected("the end of a proper list"),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Checks that all were taken.
+    pub(super) fn end(mut self) -> Result<(), DecodeError> {
+        if self.more()? {
+            let index = self.index;
+            let kind =
+                DecodeErrorKind::Unexpected { expected: format!("{index} elements"), found: "more of them".to_owned() };
+            return Err(self.de.reader.error(kind));
+        }
+        Ok(())
+    }
+}
+
+impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
+    type Error = DecodeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
+        if !self.more()? {
+            return Ok(None);
+        }
+        let index = self.index;
+        self.index += 1;
+        let name = || format!("[{index}]");
+        if let Some((&byte, rest)) = self.bytes.split_first() {
+            self.bytes = rest;
+            let offset = self.de.reader.offset() - rest.len() - 1;
+            let element = SMALL_INTEGERS.get(usize::from(byte)).map_or(&[][..], |element| element);
+            let mut element = self.de.beside(Reader::new(element, &[]));
+            return match seed.deserialize(&mut element) {
+                Ok(value) => Ok(Some(value)),
+                Err(error) => Err(DecodeError { offset, ..error }.within(&name())),
+            };
+        }
+        self.left -= 1;
+        self.de.part(seed, name).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left + self.bytes.len())
+    }
+}
+
+/// The elements of a compact list as terms of their own, whatever a type wants to see in them.
+static SMALL_INTEGERS: [[u8; 2]; 256] = {
+    let mut all = [[tag::SMALL_INTEGER, 0]; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        all[byte][1] = byte as u8;
+        byte += 1;
+    }
+    all
+};
+
+/// The pairs of a map, or of a keyword list.
+pub(super) struct Entries<'d, 'de, 'l> {
+    de: &'d mut Deserializer<'de, 'l>,
+    source: Source,
+    /// Where the last key stands.
+    key: Reader<'de>,
+    /// All keys as they stand, to find one that comes twice; none where the type finds that itself.
+    keys: Option<Vec<&'de [u8]>>,
+}
+
+enum Source {
+    Map {
+        left: usize,
+    },
+    /// A list of pairs, with so many left in the present piece; `None` at its end.
+    List {
+        left: Option<usize>,
+    },
+}
+
+impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
+    pub(super) fn new(de: &'d mut Deserializer<'de, 'l>, is_struct: bool) -> Result<Self, DecodeError> {
+        let key = de.reader.clone();
+        let source = match de.reader.peek_tag()? {
+            tag::MAP => Source::Map { left: de.reader.map()? },
+            tag::LIST | tag::NIL => Source::List { left: Some(0) },
+            _ => return de.reader.unexpected("a map"),
+        };
+        Ok(Self { de, source, key, keys: (!is_struct).then(Vec::new) })
+    }
+
+    /// Goes to the next key; `false` at the end.
+    fn more(&mut self) -> Result<bool, DecodeError> {
+        let reader = &mut self.de.reader;
+        match &mut self.source {
+            Source::Map { left: 0 } => return Ok(false),
+            Source::Map { left } => *left -= 1,
+            Source::List { left } => {
+                while *left == Some(0) {
+                    *left = match reader.peek_tag()? {
+                        tag::LIST => reader.list()?,
+                        _ => reader.nil().map(|()| None)?,
+                    };
+                }
+                let Some(left) = left else { return Ok(false) };
+                *left -= 1;
+                // Behind a key alone stands `true` in a property list; whoever sends that wants a list.
+                reader.tuple_of(2)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Checks that all were taken, and no key twice.
+    pub(super) fn end(mut self) -> Result<(), DecodeError> {
+        if self.more()? {
+            let kind = DecodeErrorKind::Invalid("the map has more pairs than were asked for");
+            return Err(self.de.reader.error(kind));
+        }
+        let Some(mut keys) = self.keys else { return Ok(()) };
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+            return Err(self.de.reader.error(DecodeErrorKind::Invalid(super::decode::KEY_TWICE)));
+        }
+        Ok(())
+    }
+
+    /// The last key, as a part of a path.
+    fn name(key: &Reader<'de>, limits: &super::Limits) -> String {
+        if let Ok(text) = key.clone().atom_text() {
+            return text.into_owned();
+        }
+        match (key.clone().binary().map(std::str::from_utf8), Term::decode(&mut key.clone(), limits)) {
+            (Ok(Ok(text)), _) => format!("[{text:?}]"),
+            (_, Ok(key)) => format!("[{key}]"),
+            _ => "[?]".to_owned(),
+        }
+    }
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
+    type Error = DecodeError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
+        if !self.more()? {
+            return Ok(None);
+        }
+        self.key = self.de.reader.clone();
+        let start = self.key.offset();
+        self.de.is_key = true;
+        let key = seed.deserialize(&mut *self.de).map_err(|error| error.at(start));
+        self.de.is_key = false;
+        if let Some(keys) = &mut self.keys {
+            let len = self.de.reader.offset() - start;
+            keys.push(self.key.rest().get(..len).unwrap_or_default());
+        }
+        key.map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
+        let key = self.key.clone();
+        self.de.part(seed, || Self::name(&key, &super::Limits::default()))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        match self.source {
+            Source::Map { left } => Some(left),
+            Source::List { left } => left,
+        }
+    }
+}
+
+/// A variant: an atom alone, or a tuple that starts with it.
+pub(super) struct Variant<'d, 'de, 'l> {
+    de: &'d mut Deserializer<'de, 'l>,
+    name: Cow<'de, str>,
+    /// Of the tuple, without the name; `None` for an atom alone.
+    fields: Option<usize>,
+    /// `ok` and `error`, where serde says `Ok` and `Err`.
+    is_result: bool,
+    start: Reader<'de>,
+}
+
+impl<'d, 'de, 'l> Variant<'d, 'de, 'l> {
+    pub(super) fn new(de: &'d mut Deserializer<'de, 'l>, is_result: bool) -> Result<Self, DecodeError> {
+        let start = de.reader.clone();
+        let fields = match de.reader.peek_tag()? {
+            tag::SMALL_TUPLE | tag::LARGE_TUPLE => match de.reader.tuple()? {
+                0 => return start.unexpected("an atom, or a tuple that starts with one"),
+                arity => Some(arity - 1),
+            },
+            _ => None,
+        };
+        match de.reader.atom_text() {
+            Ok(name) => Ok(Self { de, name, fields, is_result, start }),
+            Err(_) => start.unexpected("an atom, or a tuple that starts with one"),
+        }
+    }
+
+    fn expect(&self, fields: usize) -> Result<(), DecodeError> {
+        if self.fields == Some(fields) {
+            return Ok(());
+        }
+        let name = &self.name;
+        let found = match self.fields {
+            Some(found) => format!("a tuple of {}", found + 1),
+            None => "the atom alone".to_owned(),
+        };
+        let expected = match fields {
+            0 => format!("the atom {name} alone"),
+            fields => format!("a tuple of {} that starts with {name}", fields + 1),
+        };
+        self.start.fail(DecodeErrorKind::Unexpected { expected, found })
+    }
+}
+
+impl<'de, 'd, 'l> de::EnumAccess<'de> for Variant<'d, 'de, 'l> {
+    type Error = DecodeError;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), DecodeError> {
+        let name = match (&*self.name, self.is_result) {
+            ("ok", true) => "Ok",
+            ("error", true) => "Err",
+            (name, _) => name,
+        };
+        let name: StrDeserializer<'_, DecodeError> = name.into_deserializer();
+        let value = seed.deserialize(name).map_err(|error| error.at(self.start.offset()))?;
+        Ok((value, self))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Variant<'_, 'de, '_> {
+    type Error = DecodeError;
+
+    fn unit_variant(self) -> Result<(), DecodeError> {
+        match self.fields {
+            None => Ok(()),
+            Some(_) => self.expect(0),
+        }
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, DecodeError> {
+        if self.is_result && self.fields.is_none() {
+            let unit: UnitDeserializer<DecodeError> = ().into_deserializer();
+            let start = self.start.offset();
+            return seed.deserialize(unit).map_err(|error| error.at(start));
+        }
+        self.expect(1)?;
+        let name = self.name;
+        self.de.part(seed, || name.into_owned())
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
+        self.expect(len)?;
+        let name = self.name;
+        let mut elements = Elements { de: self.de, bytes: &[], left: len, has_tail: false, index: 0 };
+        let value = visitor.visit_seq(&mut elements).map_err(|error| error.within(&name))?;
+        elements.end()?;
+        Ok(value)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.expect(1)?;
+        let start = self.de.reader.offset();
+        let name = self.name;
+        de::Deserializer::deserialize_struct(&mut *self.de, "", fields, visitor)
+            .map_err(|error| error.at(start).within(&name))
+    }
+}

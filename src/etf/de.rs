@@ -1,0 +1,505 @@
+//! serde out of bytes, with no tree between; text and binaries are borrowed where they can be.
+//!
+//! What `ser` writes is read back. Besides, as others write terms in more ways than one:
+//!
+//! - `String` and `str` from a binary in UTF-8 and from a list of characters; as the key of a map
+//!   from an atom too. `char` from an integer or a text of one character.
+//! - `None` from `nil` and `undefined`; `()` from `{}`, `ok`, `nil` and `undefined`.
+//! - `f32` and `f64` from integers too. Integers up to `i128` and `u128`.
+//! - bytes (`serde_bytes`) from a binary and from a list of bytes.
+//! - a struct from a map with atoms or binaries as keys, and from a keyword list; so is a map.
+//! - tuples and arrays from a list of that length, as arguments come.
+//! - `Result` from `{ok, Value}`, `{error, Reason}`, and `ok` where the value is `()`.
+//!
+//! Where the type does not say what it wants (untagged enums, flattened structs) an atom is text,
+//! but for `true`, `false` and `nil`; and tagged tuples are not recognised as variants.
+
+use std::borrow::Cow;
+
+use num_traits::ToPrimitive;
+use serde::Deserialize;
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor};
+
+use super::access::{Elements, Entries, Variant};
+use super::encode::Encoder;
+use super::error::{DecodeError, DecodeErrorKind, UNKNOWN_OFFSET};
+use super::limits::Limits;
+use super::payload::Payload;
+use super::raw::{ATOM_TOKEN, TERM_TOKEN};
+use super::read::{Integer, Reader};
+use super::tag;
+use super::term::Term;
+
+/// Reads a value from a stand-alone term (with version byte, not compressed; for compressed ones see
+/// [`open_blob`](super::open_blob)). Safe on bytes from anywhere.
+///
+/// # Errors
+/// When the bytes are no term, or another one than the type asks for; the error has the path in the
+/// value and the offset in the bytes.
+pub fn from_bytes<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
+    let mut reader = Reader::new(bytes, &[]);
+    reader.version()?;
+    let value = deserialize_from(&mut reader)?;
+    reader.finish()?;
+    Ok(value)
+}
+
+/// Reads a value from the next term of a reader.
+///
+/// # Errors
+/// As [`from_bytes`].
+pub fn deserialize_from<'de, T: Deserialize<'de>>(reader: &mut Reader<'de>) -> Result<T, DecodeError> {
+    let limits = Limits::default();
+    let start = reader.offset();
+    let mut deserializer = Deserializer::new(reader.clone(), &limits);
+    let value = T::deserialize(&mut deserializer).map_err(|error| error.at(start))?;
+    *reader = deserializer.reader;
+    Ok(value)
+}
+
+/// Reads a value from a tree.
+///
+/// # Errors
+/// As [`from_bytes`], and for a tree that cannot be written.
+pub fn from_term<T: DeserializeOwned>(term: &Term) -> Result<T, DecodeError> {
+    let payload = Payload::from_term(term).map_err(de::Error::custom)?;
+    payload.decode().map_err(|error| error.at(0))
+}
+
+impl Payload {
+    /// Reads a value from the payload.
+    ///
+    /// # Errors
+    /// When it holds another term than the type asks for; with the path in the value, and the offset.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        self.decode_borrowed()
+    }
+
+    /// Reads a value that may borrow text and binaries from the payload.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_borrowed<'de, T: Deserialize<'de>>(&'de self) -> Result<T, DecodeError> {
+        let mut reader = self.reader();
+        let value = deserialize_from(&mut reader)?;
+        reader.finish()?;
+        Ok(value)
+    }
+}
+
+/// Reads values from a [`Reader`].
+pub(super) struct Deserializer<'de, 'l> {
+    pub(super) reader: Reader<'de>,
+    limits: &'l Limits,
+    depth: usize,
+    /// Reading the key of a map, where text may be an atom.
+    pub(super) is_key: bool,
+}
+
+impl<'de, 'l> Deserializer<'de, 'l> {
+    fn new(reader: Reader<'de>, limits: &'l Limits) -> Self {
+        Self { reader, limits, depth: 0, is_key: false }
+    }
+
+    /// Reads from elsewhere, at the same depth.
+    pub(super) fn beside(&self, reader: Reader<'de>) -> Self {
+        Self { reader, ..*self }
+    }
+
+    /// Reads something that has parts, one level further down.
+    pub(super) fn nested<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let (start, limit) = (self.reader.offset(), self.limits.serde_depth);
+        self.limits.check("the nesting of the value", self.depth + 1, limit, "serde_depth", start)?;
+        self.depth += 1;
+        let value = read(self);
+        self.depth -= 1;
+        value
+    }
+
+    /// Reads a part, and says where it is if that fails.
+    pub(super) fn part<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+        name: impl FnOnce() -> String,
+    ) -> Result<T::Value, DecodeError> {
+        let start = self.reader.offset();
+        seed.deserialize(self).map_err(|error| error.at(start).within(&name()))
+    }
+
+    /// The text of the atom that comes next, which stays unread.
+    fn peek_atom(&self) -> Option<Cow<'de, str>> {
+        self.reader.clone().atom_text().ok()
+    }
+
+    fn next_is_atom(&self, names: &[&str]) -> bool {
+        self.peek_atom().is_some_and(|atom| names.contains(&&*atom))
+    }
+
+    fn is_unit(&self) -> bool {
+        self.reader.rest().starts_with(&[tag::SMALL_TUPLE, 0]) || self.next_is_atom(&["ok", "nil", "undefined"])
+    }
+
+    fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.nested(|this| {
+            let mut elements = Elements::list(this)?;
+            let value = visitor.visit_seq(&mut elements)?;
+            elements.end()?;
+            Ok(value)
+        })
+    }
+
+    fn fixed<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
+        self.nested(|this| {
+            let mut elements = Elements::fixed(this, len)?;
+            let value = visitor.visit_seq(&mut elements)?;
+            elements.end()?;
+            Ok(value)
+        })
+    }
+
+    fn pairs<V: Visitor<'de>>(&mut self, visitor: V, is_struct: bool) -> Result<V::Value, DecodeError> {
+        self.nested(|this| {
+            let mut entries = Entries::new(this, is_struct)?;
+            let value = visitor.visit_map(&mut entries)?;
+            entries.end()?;
+            Ok(value)
+        })
+    }
+
+    fn integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        let start = self.reader.clone();
+        let wide = |bytes: &[u8]| {
+            let mut all = [0; 16];
+            all.get_mut(..bytes.len())?.copy_from_slice(bytes);
+            Some(u128::from_le_bytes(all))
+        };
+        match self.reader.integer()? {
+            Integer::Small(value) => match u64::try_from(value) {
+                Ok(value) => visitor.visit_u64(value),
+                Err(_) => visitor.visit_i64(value),
+            },
+            Integer::Big { negative, magnitude } => match (negative, wide(magnitude)) {
+                (false, Some(value)) => match u64::try_from(value) {
+                    Ok(value) => visitor.visit_u64(value),
+                    Err(_) => match i128::try_from(value) {
+                        Ok(value) => visitor.visit_i128(value),
+                        Err(_) => visitor.visit_u128(value),
+                    },
+                },
+                (true, Some(value)) if value <= 1 << 127 => {
+                    let value = (value as i128).wrapping_neg();
+                    match i64::try_from(value) {
+                        Ok(value) => visitor.visit_i64(value),
+                        Err(_) => visitor.visit_i128(value),
+                    }
+                }
+                _ => start.fail(DecodeErrorKind::Invalid("the integer does not fit 128 bits")),
+            },
+        }
+    }
+
+    fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        let start = self.reader.clone();
+        match self.reader.peek_tag()? {
+            tag::SMALL_BIG | tag::LARGE_BIG => {
+                // `Limits` may bound it, but `to_f64` takes time in proportion at worst.
+                match self.reader.integer()?.to_bigint().to_f64().filter(|value| value.is_finite()) {
+                    Some(value) => visitor.visit_f64(value),
+                    None => start.fail(DecodeErrorKind::Invalid("the integer does not fit a float")),
+                }
+            }
+            tag::SMALL_INTEGER | tag::INTEGER => visitor.visit_i64(self.reader.i64()?),
+            _ => visitor.visit_f64(self.reader.f64()?),
+        }
+    }
+
+    /// Text from a binary or a list of characters; from an atom in the key of a map.
+    fn text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        let start = self.reader.clone();
+        match self.reader.peek_tag()? {
+            tag::BINARY => match std::str::from_utf8(self.reader.binary()?) {
+                Ok(text) => visitor.visit_borrowed_str(text),
+                Err(_) => start.fail(DecodeErrorKind::Invalid("the binary is not UTF-8")),
+            },
+            tag::STRING => {
+                let bytes = self.reader.byte_list()?;
+                match std::str::from_utf8(bytes) {
+                    Ok(text) if text.is_ascii() => visitor.visit_borrowed_str(text),
+                    _ => visitor.visit_string(bytes.iter().map(|&byte| char::from(byte)).collect()),
+                }
+            }
+            tag::NIL | tag::LIST => {
+                let mut text = String::new();
+                let mut elements = Elements::list(self)?;
+                while let Some(code) = de::SeqAccess::next_element::<u32>(&mut elements)? {
+                    match char::from_u32(code) {
+                        Some(character) => text.push(character),
+                        None => return start.fail(DecodeErrorKind::Invalid("the list is not one of characters")),
+                    }
+                }
+                visitor.visit_string(text)
+            }
+            _ if self.is_key => match self.reader.atom_text() {
+                Ok(Cow::Borrowed(text)) => visitor.visit_borrowed_str(text),
+                Ok(Cow::Owned(text)) => visitor.visit_string(text),
+                Err(_) => start.unexpected("text"),
+            },
+            _ => start.unexpected("text (a binary or a list of characters; for an atom use the type Atom)"),
+        }
+    }
+
+    /// Names of fields, where atoms and binaries are as good. Other keys go as bytes that are no
+    /// field's name: an integer would pass for the number of a field.
+    fn name<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        if let Ok(bytes) = self.reader.binary() {
+            return match std::str::from_utf8(bytes) {
+                Ok(text) => visitor.visit_borrowed_str(text),
+                Err(_) => visitor.visit_borrowed_bytes(bytes),
+            };
+        }
+        match self.peek_atom() {
+            Some(text) => {
+                self.reader.atom_text()?;
+                match text {
+                    Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+                    Cow::Owned(text) => visitor.visit_string(text),
+                }
+            }
+            None => {
+                let from = self.reader.clone();
+                self.reader.skip()?;
+                let len = self.reader.offset() - from.offset();
+                visitor.visit_borrowed_bytes(from.rest().get(..len).unwrap_or_default())
+            }
+        }
+    }
+
+    fn binary<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        let start = self.reader.clone();
+        match self.reader.peek_tag()? {
+            tag::BINARY => visitor.visit_borrowed_bytes(self.reader.binary()?),
+            tag::BIT_BINARY => match self.reader.bitstring()? {
+                (bytes, 8) => visitor.visit_borrowed_bytes(bytes),
+                _ => start.unexpected("a binary of whole bytes"),
+            },
+            tag::STRING => visitor.visit_borrowed_bytes(self.reader.byte_list()?),
+            tag::NIL | tag::LIST => {
+                let mut bytes = Vec::new();
+                let mut elements = Elements::list(self)?;
+                while let Some(byte) = de::SeqAccess::next_element::<u8>(&mut elements)? {
+                    bytes.push(byte);
+                }
+                visitor.visit_byte_buf(bytes)
+            }
+            _ => start.unexpected("a binary"),
+        }
+    }
+
+    /// The next term as it stands, for the types of this crate.
+    fn encoded(&mut self) -> Result<Cow<'de, [u8]>, DecodeError> {
+        let start = self.reader.clone();
+        if !start.atoms().is_empty() {
+            let mut buf = bytes::BytesMut::new();
+            Encoder::new(&mut buf).copy(&mut self.reader)?;
+            return Ok(Cow::Owned(buf.freeze().into()));
+        }
+        self.reader.skip()?;
+        let len = self.reader.offset() - start.offset();
+        Ok(Cow::Borrowed(start.rest().get(..len).unwrap_or_default()))
+    }
+
+    fn any<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self.reader.peek_tag()? {
+            tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG => self.integer(visitor),
+            tag::NEW_FLOAT | tag::FLOAT => visitor.visit_f64(self.reader.f64()?),
+            tag::ATOM_CACHE_REF | tag::ATOM | tag::SMALL_ATOM | tag::ATOM_UTF8 | tag::SMALL_ATOM_UTF8 => {
+                match self.reader.atom_text()? {
+                    text if text == "true" => visitor.visit_bool(true),
+                    text if text == "false" => visitor.visit_bool(false),
+                    text if text == "nil" => visitor.visit_unit(),
+                    Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+                    Cow::Owned(text) => visitor.visit_string(text),
+                }
+            }
+            tag::BINARY => {
+                let bytes = self.reader.binary()?;
+                match std::str::from_utf8(bytes) {
+                    Ok(text) => visitor.visit_borrowed_str(text),
+                    Err(_) => visitor.visit_borrowed_bytes(bytes),
+                }
+            }
+            tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
+                let arity = self.reader.clone().tuple()?;
+                self.fixed(arity, visitor)
+            }
+            tag::NIL | tag::STRING | tag::LIST => self.sequence(visitor),
+            tag::MAP => self.pairs(visitor, false),
+            _ => visitor.visit_newtype_struct(Encoded { term: self.encoded()? }),
+        }
+    }
+
+    fn variant<V: Visitor<'de>>(
+        &mut self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        let is_result = name == "Result" && variants == ["Ok", "Err"];
+        self.nested(|this| visitor.visit_enum(Variant::new(this, is_result)?))
+    }
+}
+
+macro_rules! forward {
+    ($target:ident: $($method:ident)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+            self.$target(visitor)
+        })*
+    };
+}
+
+impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
+    type Error = DecodeError;
+
+    forward!(integer: deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128);
+    forward!(number: deserialize_f32 deserialize_f64);
+    forward!(text: deserialize_str deserialize_string);
+    forward!(binary: deserialize_bytes deserialize_byte_buf);
+    forward!(name: deserialize_identifier);
+    forward!(sequence: deserialize_seq);
+    forward!(any: deserialize_any);
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        let value = match self.peek_atom() {
+            Some(text) if text == "true" => true,
+            Some(text) if text == "false" => false,
+            _ => return self.reader.unexpected("true or false"),
+        };
+        self.reader.atom_text()?;
+        visitor.visit_bool(value)
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        let start = self.reader.clone();
+        if !matches!(self.reader.peek_tag()?, tag::SMALL_INTEGER | tag::INTEGER) {
+            return self.text(visitor);
+        }
+        match u32::try_from(self.reader.i64()?).ok().and_then(char::from_u32) {
+            Some(character) => visitor.visit_char(character),
+            None => start.fail(DecodeErrorKind::Invalid("the integer is no character")),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        if self.next_is_atom(&["nil", "undefined"]) {
+            self.reader.atom_text()?;
+            return visitor.visit_none();
+        }
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        if !self.is_unit() {
+            return self.reader.unexpected("{} or ok");
+        }
+        self.reader.skip()?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
+        if !self.next_is_atom(&[name]) {
+            return self.reader.unexpected(&format!("the atom {name}"));
+        }
+        self.reader.atom_text()?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        match name {
+            TERM_TOKEN => visitor.visit_newtype_struct(Encoded { term: self.encoded()? }),
+            ATOM_TOKEN => match self.reader.atom_text()? {
+                Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+                Cow::Owned(text) => visitor.visit_string(text),
+            },
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
+        self.fixed(len, visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.fixed(len, visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.pairs(visitor, false)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.pairs(visitor, true)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        self.variant(name, variants, visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        self.reader.skip()?;
+        visitor.visit_unit()
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+}
+
+/// Hands the bytes of an encoded term to a type of this crate.
+pub(super) struct Encoded<'de> {
+    term: Cow<'de, [u8]>,
+}
+
+impl<'de> de::Deserializer<'de> for Encoded<'de> {
+    type Error = DecodeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self.term {
+            Cow::Borrowed(term) => visitor.visit_borrowed_bytes(term),
+            Cow::Owned(term) => visitor.visit_byte_buf(term),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl de::Error for DecodeError {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        Self::new(UNKNOWN_OFFSET, DecodeErrorKind::Custom(message.to_string()))
+    }
+}
