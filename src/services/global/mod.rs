@@ -18,6 +18,8 @@ mod resolve;
 mod server;
 mod session;
 mod state;
+#[cfg(test)]
+mod state_tests;
 mod terms;
 
 use std::sync::Arc;
