@@ -85,7 +85,8 @@ async fn monitors_of_a_beam_on_us_fire_with_the_object_that_was_named() {
         until("the monitor", SOON, || node.processes().iter().any(|p| p.pid == *process.pid())).await;
         let big = Term::binary(vec![7u8; 1 << 20]);
         process.end(Reason::from(Term::tuple([Term::atom("big").unwrap(), big])));
-        let seen = beam.eval_in("w", "receive {'DOWN', R, process, O, {big, B}} -> {O, byte_size(B)} after 5000 -> late end");
+        let seen =
+            beam.eval_in("w", "receive {'DOWN', R, process, O, {big, B}} -> {O, byte_size(B)} after 5000 -> late end");
         assert_eq!(seen.await.unwrap(), format!("{{{{watched,{us}}},1048576}}"));
 
         // By pid, dead already.
@@ -103,7 +104,10 @@ async fn monitors_of_a_beam_on_us_fire_with_the_object_that_was_named() {
         assert_eq!(beam.eval_in("w", &format!("net_adm:ping({us})")).await.unwrap(), "pong");
         process.end(Reason::shutdown());
         assert_eq!(beam.eval_in("w", &format!("net_adm:ping({us})")).await.unwrap(), "pong");
-        assert_eq!(beam.eval_in("w", "receive {'DOWN', R2, _, _, _} -> fired after 0 -> quiet end").await.unwrap(), "quiet");
+        assert_eq!(
+            beam.eval_in("w", "receive {'DOWN', R2, _, _, _} -> fired after 0 -> quiet end").await.unwrap(),
+            "quiet"
+        );
         beam.assert_clean_log().await;
     })
     .await;
@@ -166,7 +170,11 @@ async fn links_carry_exits_in_both_directions() {
         let pid = |name: &'static str| {
             let node = node.clone();
             let peer = peer.clone();
-            async move { node.rpc::<gusset::Pid, _>(&peer, "erlang", "whereis", &(gusset::Atom::new(name).unwrap(),)).await.unwrap() }
+            async move {
+                node.rpc::<gusset::Pid, _>(&peer, "erlang", "whereis", &(gusset::Atom::new(name).unwrap(),))
+                    .await
+                    .unwrap()
+            }
         };
         let (one, two) = (pid("one").await, pid("two").await);
         process.link(&one).await;
@@ -233,7 +241,8 @@ async fn exit_2_ends_or_is_trapped_and_kill_cannot_be() {
         assert!(process.recv().await.unwrap_err().reason.is("killed"));
         // And from here.
         let peer = name_of(&beam);
-        beam.value("register(victim, spawn(fun() -> process_flag(trap_exit, true), receive never -> ok end end))").await;
+        beam.value("register(victim, spawn(fun() -> process_flag(trap_exit, true), receive never -> ok end end))")
+            .await;
         let victim: gusset::Pid = node.rpc(&peer, "erlang", "whereis", &(gusset::atom!("victim"),)).await.unwrap();
         let mut process = node.process();
         process.monitor(&victim).await.unwrap();
@@ -328,8 +337,11 @@ async fn terms_of_every_kind_come_back_unchanged() {
                     if as_tree {
                         process.send(&from, &term).await.unwrap();
                     } else {
-                        let payload = message.payload().unwrap().element(1).unwrap();
-                        process.forward(&from, &payload).await.unwrap();
+                        let payload = message.payload().unwrap();
+                        let mut reader = payload.reader();
+                        reader.tuple_of(2).unwrap();
+                        reader.pid().unwrap();
+                        process.forward(&from, &payload.part_from(reader.offset())).await.unwrap();
                     }
                 }
             });

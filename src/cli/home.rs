@@ -47,9 +47,7 @@ fn home_cookies() -> Vec<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<Cookie, Failure> {
-    let failure = |error: String| Failure::configuration(format!("the cookie file {}: {error}", path.display()));
-    let contents = std::fs::read(path).map_err(|error| failure(error.to_string()))?;
-    Cookie::from_file_contents(&contents).map_err(|error| failure(error.to_string()))
+    Cookie::from_file(path).map_err(|error| Failure::configuration(error.to_string()))
 }
 
 /// Makes a cookie file as `auth.erl` does: twenty capital letters, readable by the owner only.

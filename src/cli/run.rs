@@ -180,15 +180,15 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn next_news(
-    news: &mut Option<tokio::sync::broadcast::Receiver<DiscoveryEvent>>,
-) -> Option<DiscoveryEvent> {
+async fn next_news(news: &mut Option<tokio::sync::broadcast::Receiver<DiscoveryEvent>>) -> Option<DiscoveryEvent> {
     use tokio::sync::broadcast::error::RecvError;
     let Some(receiver) = news else { return std::future::pending().await };
     loop {
         match receiver.recv().await {
             Ok(event) => return Some(event),
-            Err(RecvError::Lagged(lost)) => tracing::warn!(lost, "events of discovery came faster than they were printed"),
+            Err(RecvError::Lagged(lost)) => {
+                tracing::warn!(lost, "events of discovery came faster than they were printed")
+            }
             Err(RecvError::Closed) => return None,
         }
     }
@@ -220,7 +220,7 @@ fn own_name(args: &RunArgs) -> Result<NodeName, Failure> {
         "CLUSTER_DOMAIN" => Some(args.discovery.cluster_domain.clone()),
         _ => environment(key),
     };
-    let own = discovery::own_name(look_up, Some(&basename), &template(args.discovery.mode))
+    let own = discovery::own_name(&template(args.discovery.mode), Some(&basename), look_up)
         .map_err(|error| Failure::configuration(error.to_string()))?;
     Ok(own.name)
 }
@@ -283,11 +283,14 @@ fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> Result<NodeBuild
             .advise("give a label selector: --kubernetes-selector app=myapp"));
     };
     let basename = options.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
-    let mut strategy = discovery::Kubernetes::new(basename, selector.clone())
-        .template(template(options.mode))
-        .cluster_domain(options.cluster_domain.clone());
-    if let Some(namespace) = &options.kubernetes_namespace {
-        strategy = strategy.namespace(namespace.clone());
+    let strategy = match &options.kubernetes_namespace {
+        Some(namespace) => discovery::Kubernetes::pods(namespace.clone(), selector.clone()),
+        None => discovery::Kubernetes::pods_here(selector.clone()),
+    };
+    let mut strategy =
+        strategy.basename(basename).template(template(options.mode)).cluster_domain(options.cluster_domain.clone());
+    if let Some(address) = std::env::var("POD_IP").ok().and_then(|ip| ip.parse().ok()) {
+        strategy = strategy.own_address(address);
     }
     Ok(builder.discovery(strategy))
 }
@@ -353,7 +356,10 @@ fn tell_discovery(output: Output, event: &DiscoveryEvent) {
         DiscoveryEvent::Recovered { .. } => "ok",
         _ => return,
     };
-    output.line(|| format!("{word:<5} {event}"), || json!({"event": "discovery", "kind": word, "text": event.to_string()}));
+    output.line(
+        || format!("{word:<5} {event}"),
+        || json!({"event": "discovery", "kind": word, "text": event.to_string()}),
+    );
 }
 
 /// Waits for Ctrl-C or SIGTERM; says which.

@@ -123,7 +123,9 @@ pub(super) async fn call(args: CallArgs) -> Result<(), Failure> {
         terms.push(term(text)?);
     }
     let node = connect(&target, &args.peer).await?;
-    let result = node.rpc_term(&target.name, module, function, terms, args.peer.timeout()?).await?;
+    let answer =
+        node.rpc_payload(&target.name, module.as_str(), function.as_str(), terms, args.peer.timeout()?).await?;
+    let result = answer.term().map_err(|error| Failure::other(format!("the answer cannot be printed: {error}")))?;
     Output::new(args.peer.json).line(|| result.to_string(), || json!({"result": result.to_string()}));
     node.shutdown().await;
     Ok(())
@@ -149,7 +151,7 @@ pub(super) async fn send(args: SendArgs) -> Result<(), Failure> {
     let name = Atom::new(&args.name).map_err(|error| Failure::configuration(error.to_string()))?;
     let message = term(&args.message)?;
     let node = connect(&target, &args.peer).await?;
-    let mut process = node.process();
+    let process = node.process();
     let to = Target::NameOn(name.clone(), target.name.clone());
     // The monitor tells whether anybody is there: its answer comes before the connection ends, and a
     // message for nobody would vanish without a word.
@@ -184,9 +186,9 @@ pub(crate) struct NamesArgs {
 
 pub(super) async fn names(args: NamesArgs) -> Result<(), Failure> {
     let port = args.epmd_port.epmd_port;
-    let mut addresses = tokio::net::lookup_host((args.host.as_str(), port)).await.map_err(|error| {
-        Failure::lookup(format!("the host {} cannot be looked up: {error}", args.host))
-    })?;
+    let mut addresses = tokio::net::lookup_host((args.host.as_str(), port))
+        .await
+        .map_err(|error| Failure::lookup(format!("the host {} cannot be looked up: {error}", args.host)))?;
     let Some(address) = addresses.next() else {
         return Err(Failure::lookup(format!("the host {} has no address", args.host)));
     };
@@ -215,9 +217,9 @@ pub(crate) struct EpmdArgs {
 
 pub(super) async fn epmd(args: EpmdArgs) -> Result<(), Failure> {
     let port = args.epmd_port.epmd_port;
-    let server = EpmdServer::bind(&args.listen, port).await.map_err(|error| {
-        Failure::epmd(error.to_string()).advise("an EPMD runs already? see `gusset names`")
-    })?;
+    let server = EpmdServer::bind(&args.listen, port)
+        .await
+        .map_err(|error| Failure::epmd(error.to_string()).advise("an EPMD runs already? see `gusset names`"))?;
     let addresses: Vec<String> = server.local_addrs().iter().map(SocketAddr::to_string).collect();
     Output::new(args.json).line(
         || format!("EPMD listens on {}", addresses.join(", ")),
@@ -268,13 +270,15 @@ fn target(text: &str) -> Result<DialTarget, Failure> {
 
 fn term(text: &str) -> Result<Term, Failure> {
     text.parse().map_err(|error| {
-        Failure::configuration(format!("`{text}` is no Erlang term: {error}"))
-            .advise("strings are <<\"text\">> (binary, as Elixir has them) or \"text\" (list); mind the quotes of the shell")
+        Failure::configuration(format!("`{text}` is no Erlang term: {error}")).advise(
+            "strings are <<\"text\">> (binary, as Elixir has them) or \"text\" (list); mind the quotes of the shell",
+        )
     })
 }
 
 fn module_function(text: &str) -> Result<(Atom, Atom), Failure> {
-    let wrong = || Failure::configuration(format!("`{text}` is not MODULE:FUNCTION, like lists:seq or Elixir.Enum:sum"));
+    let wrong =
+        || Failure::configuration(format!("`{text}` is not MODULE:FUNCTION, like lists:seq or Elixir.Enum:sum"));
     let (module, function) = text.rsplit_once(':').ok_or_else(wrong)?;
     if module.is_empty() || function.is_empty() {
         return Err(wrong());

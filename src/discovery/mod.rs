@@ -12,6 +12,7 @@ mod event;
 mod fixed;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod local_epmd;
 mod mesh;
 mod own_name;
 mod reconcile;
@@ -26,6 +27,7 @@ pub use event::{DiscoveryEvent, Evidence};
 pub use fixed::Static;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::Kubernetes;
+pub use local_epmd::LocalEpmd;
 pub use mesh::{DialFailure, FailureKind, Mesh, MeshEvent};
 pub use own_name::{DEFAULT_CLUSTER_DOMAIN, OwnName, OwnNameError, own_name};
 pub use reconcile::{Action, Input, Prune, ReconcileConfig, Reconciler};

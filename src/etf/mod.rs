@@ -7,6 +7,8 @@
 mod access;
 mod atom;
 mod blob;
+#[cfg(feature = "eetf")]
+mod compat;
 mod convert;
 mod copy;
 mod de;
@@ -31,6 +33,8 @@ mod validate;
 
 pub use atom::{Atom, AtomTooLong, MAX_ATOM_CHARACTERS};
 pub use blob::open_blob;
+#[cfg(feature = "eetf")]
+pub use compat::CompatError;
 pub use de::{deserialize_from, from_bytes, from_term};
 pub use encode::{AtomRefs, CHAIN_FROM, Encoder};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};

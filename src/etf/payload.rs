@@ -38,6 +38,18 @@ impl Payload {
         self.atoms.as_deref().unwrap_or_default()
     }
 
+    /// A part of it, as a payload of its own: one whole term, from `start` (as of
+    /// [`Reader::offset`]) on. Nothing is copied; out of range it is empty, and reading it an error.
+    pub fn part_from(&self, start: usize) -> Self {
+        let start = start.min(self.bytes.len());
+        Self { bytes: self.bytes.slice(start..), atoms: self.atoms.clone() }
+    }
+
+    /// Other bytes, in which references mean the same atoms.
+    pub(crate) fn with_bytes(&self, bytes: Bytes) -> Self {
+        Self { bytes, atoms: self.atoms.clone() }
+    }
+
     /// Reads it piece by piece, without building anything.
     pub fn reader(&self) -> Reader<'_> {
         Reader::shared(&self.bytes, self.atoms())

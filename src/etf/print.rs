@@ -130,14 +130,41 @@ fn separated(terms: &[Term], f: &mut Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// The shortest digits that read back as the same float, always with a point, as Erlang needs it.
+/// As `float_to_list(Value, [short])` since OTP 25: the shortest digits that read back as the same
+/// float, with or without an exponent, whichever is shorter; from 2^53 on always with one.
 fn float(value: f64, f: &mut Formatter<'_>) -> fmt::Result {
-    let plain = format!("{value:?}");
-    match plain.split_once('e') {
-        Some((digits, exponent)) if !digits.contains('.') => write!(f, "{digits}.0e{exponent}"),
-        _ => f.write_str(&plain),
+    let scientific = format!("{value:e}");
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return f.write_str(&scientific) };
+    let (sign, mantissa) = match mantissa.strip_prefix('-') {
+        Some(mantissa) => ("-", mantissa),
+        None => ("", mantissa),
+    };
+    let digits = mantissa.replace('.', "");
+    let count = digits.len() as i64;
+    // The point stands before this digit.
+    let point = exponent.parse::<i64>().unwrap_or_default() + 1;
+    let cost = exponent.len() as i64 + if count == 1 { 3 } else { 2 };
+    let with_exponent = |f: &mut Formatter<'_>| {
+        let (first, rest) = digits.split_at_checked(1).unwrap_or((&digits, ""));
+        let rest = if rest.is_empty() { "0" } else { rest };
+        write!(f, "{sign}{first}.{rest}e{exponent}")
+    };
+    let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or_default());
+    match point {
+        _ if value == 0.0 => write!(f, "{sign}0.0"),
+        _ if value.abs() >= TWO_TO_53 => with_exponent(f),
+        1.. if point < count => {
+            let (whole, fraction) = digits.split_at_checked(point as usize).unwrap_or((&digits, "0"));
+            write!(f, "{sign}{whole}.{fraction}")
+        }
+        1.. if point - count + 2 <= cost => write!(f, "{sign}{digits}{}.0", zeros(point - count)),
+        ..=0 if 2 - point <= cost || point == 0 => write!(f, "{sign}0.{}{digits}", zeros(-point)),
+        _ => with_exponent(f),
     }
 }
+
+/// Above it not every integer is a float.
+const TWO_TO_53: f64 = 9_007_199_254_740_992.0;
 
 /// The text of a list, when Erlang's shell would print it as a string.
 fn text(elements: &[Term]) -> Option<String> {

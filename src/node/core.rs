@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::config::NodeConfig;
 use super::dynamic::DynamicNames;
 use super::events::Subscribers;
+use super::extensions::Extensions;
 use super::peers::Peers;
 use super::spawn::Functions;
 use super::table::Table;
@@ -27,6 +28,7 @@ pub(crate) struct Core {
     pub(crate) subscribers: Subscribers,
     pub(crate) functions: Functions,
     pub(crate) dynamic_names: DynamicNames,
+    pub(crate) extensions: Extensions,
     /// Cancelled when the node shuts down.
     pub(crate) shutdown: CancellationToken,
     /// All tasks of the node.
@@ -49,6 +51,7 @@ impl Core {
             subscribers: Subscribers::default(),
             functions: Functions::default(),
             dynamic_names: DynamicNames::default(),
+            extensions: Extensions::default(),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
             started: std::time::Instant::now(),

@@ -16,10 +16,8 @@ use super::events::NodeEvent;
 use super::inbound::Inbound;
 use super::message::Target;
 use super::peers::Wanted;
-use crate::net::{
-    self, AttemptId, ConnectError, DialOptions, DialTarget, EpmdMode, Established, Gatekeeper, Verdict,
-};
 use crate::net::channel::{self, ChannelConfig, CloseReason, HiddenPeer};
+use crate::net::{self, AttemptId, ConnectError, DialOptions, DialTarget, EpmdMode, Established, Gatekeeper, Verdict};
 use crate::proto::{Cookie, LocalIdentity, NodeName};
 
 impl Core {
@@ -114,8 +112,8 @@ impl Core {
         let slot = Arc::new(Mutex::new(None));
         let mut filled = slot.lock();
         let receiver = Inbound::new(self.clone(), slot.clone());
-        let channel = channel::start(
-            established.stream,
+        let channel = channel::start_split(
+            established.stream.into_split(),
             established.leftover,
             negotiated.flags,
             if hidden { HiddenPeer::Yes } else { HiddenPeer::No },
@@ -125,8 +123,7 @@ impl Core {
         let name = negotiated.peer;
         let creation = negotiated.peer_creation;
         let id = self.peers.number();
-        let connection =
-            Arc::new(Connection::new(id, name.clone(), creation, hidden, negotiated.flags, channel));
+        let connection = Arc::new(Connection::new(id, name.clone(), creation, hidden, negotiated.flags, channel));
         let up = self.peers.up(&name, attempt, &connection, || {
             tracing::info!(peer = %name, %creation, hidden, address = %established.address, "node up");
             self.subscribers.publish(&NodeEvent::Up { name: name.clone(), creation, hidden, connection: id });

@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 
 use super::connection::Connection;
 use super::core::Core;
-use super::message::{Message, Target};
+use super::message::Target;
 use super::reason::Reason;
 use super::send;
-use crate::etf::{Atom, Payload, Pid};
+use crate::etf::{Payload, Pid};
 use crate::net::channel::{CloseReason, Receiver};
 use crate::proto::{Control, ExitTarget, Incoming, ProtocolViolation};
 
@@ -106,12 +106,5 @@ impl Inbound {
         if let Some(entry) = self.core.table.by_pid(to) {
             entry.state.lock().group_leader = Some(leader);
         }
-    }
-}
-
-impl Core {
-    /// Puts a message of the node itself into the mailbox of a name.
-    pub(crate) fn notify(&self, name: &Atom, message: Message) -> bool {
-        self.table.by_name(name).is_some_and(|entry| entry.push(message))
     }
 }

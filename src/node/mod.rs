@@ -9,6 +9,7 @@ mod core;
 mod dynamic;
 mod error;
 mod events;
+mod extensions;
 mod gate;
 mod inbound;
 mod info;

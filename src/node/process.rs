@@ -241,8 +241,7 @@ impl Process {
         if self.demonitor(reference) {
             return;
         }
-        let mine =
-            |message: &Message| matches!(message, Message::Down { reference: down, .. } if down == reference);
+        let mine = |message: &Message| matches!(message, Message::Down { reference: down, .. } if down == reference);
         while let Ok(message) = self.mailbox.try_recv() {
             self.taken();
             self.kept.push_back(message);
@@ -283,6 +282,16 @@ impl Process {
     /// The process that gets what this one prints; inherited by what it spawns.
     pub fn group_leader(&self) -> Option<Pid> {
         self.entry.state.lock().group_leader.clone()
+    }
+
+    /// The names that it is registered under.
+    pub fn names(&self) -> Vec<Atom> {
+        self.entry.state.lock().names.clone()
+    }
+
+    /// From now on what this process prints goes there (`group_leader/2`).
+    pub fn set_group_leader(&self, leader: Pid) {
+        self.entry.state.lock().group_leader = Some(leader);
     }
 
     /// Ends this process with a reason (dropping it is `normal`).

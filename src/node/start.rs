@@ -110,11 +110,7 @@ impl Node {
     }
 }
 
-async fn ask_for_name(
-    peer: &DialTarget,
-    host: &str,
-    config: &NodeConfig,
-) -> Result<Established, net::ConnectError> {
+async fn ask_for_name(peer: &DialTarget, host: &str, config: &NodeConfig) -> Result<Established, net::ConnectError> {
     let local = LocalIdentity::unnamed(host);
     let options = dial_options(config, None);
     net::dial(peer, &local, &config.cookies.of(&peer.name), &options, || true).await
@@ -139,4 +135,3 @@ fn random_creation() -> Result<Creation, StartError> {
     let random = getrandom::u32().map_err(|error| StartError::Random(error.to_string()))?;
     Ok(Creation(random | 4))
 }
-

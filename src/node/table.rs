@@ -78,8 +78,6 @@ pub(crate) struct Watcher {
 
 /// A spawn request that waits for its answer.
 pub(crate) struct PendingSpawn {
-    pub(crate) link: bool,
-    pub(crate) monitor: bool,
     pub(crate) connection: Arc<Connection>,
 }
 

@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Payload, Reader, tag};
+use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Payload, Reader, tag, validate};
 
 use super::atom_cache::CacheIn;
 use super::control::{Control, ControlError, Incoming, Parsed};
 use super::flags::Flags;
 use super::fragment::{FragmentError, Sequences};
-use super::walk::skip;
 
 /// The receiving half of a connection, apart from the socket: takes bytes, gives messages.
 ///
@@ -30,6 +29,7 @@ pub struct FrameReader {
 }
 
 /// What a packet was.
+#[expect(clippy::large_enum_variant, reason = "most packets are messages, and none is kept")]
 #[derive(Debug)]
 pub enum Frame {
     /// A sign of life.
@@ -147,9 +147,15 @@ impl FrameReader {
             let payload = Payload::new(packet.slice(at + reason.start..at + reason.end), atoms);
             return Ok(Frame::Message(Incoming { control, payload: Some(payload) }));
         }
+        let mut rest = packet.slice(at + len..);
         // In this form each of the terms has its version byte.
-        let version = self.form.pass_through && packet.get(at + len) == Some(&tag::VERSION);
-        self.complete(control, packet.slice(at + len + usize::from(version)..), atoms)
+        if self.form.pass_through && control.has_payload() && !rest.is_empty() {
+            let version = rest.split_to(1);
+            Reader::new(&version, &[])
+                .version()
+                .map_err(|source| ProtocolViolation::Payload { operation: control.name(), source })?;
+        }
+        self.complete(control, rest, atoms)
     }
 
     /// A control message and the bytes behind it.
@@ -160,11 +166,11 @@ impl FrameReader {
         if rest.is_empty() {
             return Err(ProtocolViolation::NoPayload { operation: control.name() });
         }
-        let mut reader = Reader::new(&rest, atoms.as_deref().unwrap_or_default());
-        skip(&mut reader, &self.limits)
+        let known = atoms.as_ref().map_or(0, |atoms| atoms.len());
+        let len = validate(&rest, known, &self.limits)
             .map_err(|source| ProtocolViolation::Payload { operation: control.name(), source })?;
         // A BEAM tolerates bytes behind the payload.
-        let payload = rest.slice(..reader.offset());
+        let payload = rest.slice(..len);
         Ok(Frame::Message(Incoming { control, payload: Some(Payload::new(payload, atoms)) }))
     }
 

@@ -15,14 +15,18 @@ pub mod handshake;
 mod liveness;
 mod name;
 mod outbox;
-mod walk;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod wire_tests;
 
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
 pub use cookie::{Cookie, CookieError, DIGEST_LEN, MAX_COOKIE_LEN};
 pub use flags::Flags;
-pub use handshake::{HandshakeError, LocalIdentity, Negotiated};
 pub use fragment::FragmentError;
 pub use frame::{Frame, FrameLimits, FrameReader, ProtocolViolation};
+pub use handshake::{HandshakeError, LocalIdentity, Negotiated};
 pub use liveness::{Liveness, Progress, Verdict};
 pub use name::{NodeName, NodeNameError};
 pub use outbox::{Outbox, Outgoing, TooLarge};

@@ -17,7 +17,6 @@ use super::atom_cache::CacheOut;
 use super::control::Control;
 use super::flags::Flags;
 use super::frame::{FIRST_FRAGMENT, Form, HEADER, NEXT_FRAGMENT, PASS_THROUGH};
-use super::walk::{stands_alone, transcode};
 
 /// One encoded message, made by whoever sends it. Only its header is missing, which depends on what
 /// goes out before it.
@@ -64,13 +63,15 @@ impl Outgoing {
     /// When the payload is not a term, which cannot be where it came through a connection.
     pub fn with_term_bytes(control: &Control, flags: Flags, payload: &Payload) -> Result<Self, DecodeError> {
         let mut message = Self::start(control, flags);
-        match stands_alone(payload) {
-            Some(bytes) if bytes.len() >= CHAIN_FROM => {
-                message.chain.push(message.tail.split().freeze());
-                message.chain.push(bytes.clone());
-            }
-            Some(bytes) => message.tail.put_slice(bytes),
-            None => message.encode(flags, |enc| transcode(payload, enc))?,
+        let bytes = payload.bytes();
+        // Bytes that refer to no header are legal in any message.
+        if payload.atoms().is_empty() && bytes.len() >= CHAIN_FROM {
+            message.chain.push(message.tail.split().freeze());
+            message.chain.push(bytes.clone());
+        } else if payload.atoms().is_empty() {
+            message.tail.put_slice(bytes);
+        } else {
+            message.encode(flags, |enc| enc.payload(payload))?;
         }
         Ok(message.finish())
     }

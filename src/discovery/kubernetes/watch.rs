@@ -12,7 +12,7 @@ use super::Kubernetes;
 use super::error::{has_expired, silence, watch_error};
 use super::pods::PodSet;
 use crate::discovery::backoff::{Backoff, Dice};
-use crate::discovery::strategy::{DiscoveryError, Reporter};
+use crate::discovery::strategy::{DiscoveryError, DiscoveryErrorKind, Reporter};
 use crate::proto::NodeName;
 
 /// Watches until it is dropped.
@@ -22,27 +22,35 @@ pub(super) async fn run(settings: Kubernetes, own: NodeName, report: Reporter) {
         settings,
         report,
         degraded: false,
+        strained: false,
         failures: 0,
         dice: Dice::seeded(),
     };
     let mut client = None;
     loop {
         let began = Instant::now();
-        let ended = match client.take() {
+        let connected = match client.take() {
             Some(connected) => Ok(connected),
             None => state.connect().await,
         };
-        let ended = match ended {
-            Ok(connected) => state.list_and_watch(&connected).await.map(|()| connected),
-            Err(error) => Err(error),
+        let ended = match connected {
+            Ok(connected) => match state.list_and_watch(&connected).await {
+                End::ListAnew => {
+                    client = Some(connected);
+                    None
+                }
+                End::Broken(_) if !state.strained => {
+                    state.strained = true;
+                    None
+                }
+                End::Broken(error) | End::Failed(error) => Some(error),
+            },
+            Err(error) => Some(error),
         };
         match ended {
-            Ok(connected) => {
-                client = Some(connected);
-                // However a server behaves, it is not asked for lists in a tight loop.
-                sleep_until(began + SHORTEST_ROUND).await;
-            }
-            Err(error) => {
+            // However a server behaves, it is not asked for lists in a tight loop.
+            None => sleep_until(began + SHORTEST_ROUND).await,
+            Some(error) => {
                 // The next try starts from the credentials, which may have changed.
                 state.failures = state.failures.saturating_add(1);
                 state.degraded = true;
@@ -53,11 +61,23 @@ pub(super) async fn run(settings: Kubernetes, own: NodeName, report: Reporter) {
     }
 }
 
+/// How a round of list and watch ends.
+enum End {
+    /// It is time to list anew.
+    ListAnew,
+    /// A connection broke, which is routine (the server restarts, a balancer tires of it) unless it goes on.
+    Broken(DiscoveryError),
+    /// There is no answer.
+    Failed(DiscoveryError),
+}
+
 struct Watch {
     settings: Kubernetes,
     pods: PodSet,
     report: Reporter,
     degraded: bool,
+    /// A connection broke since the watch last held.
+    strained: bool,
     failures: u32,
     dice: Dice,
 }
@@ -69,8 +89,7 @@ impl Watch {
         connected.unwrap_or_else(|_elapsed| Err(silence("give access", limit)))
     }
 
-    /// Ends well when it is time to list anew.
-    async fn list_and_watch(&mut self, (client, namespace): &(kube::Client, String)) -> Result<(), DiscoveryError> {
+    async fn list_and_watch(&mut self, (client, namespace): &(kube::Client, String)) -> End {
         let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let selector = self.settings.selector.clone();
         let limit = self.settings.answer_within;
@@ -83,18 +102,16 @@ impl Watch {
         let relist_at =
             Instant::now() + Backoff::new(self.settings.relist_every, Duration::MAX).pause(1, &mut self.dice);
         loop {
-            let event = tokio::select! {
+            let mut event = tokio::select! {
                 event = events.next() => event,
-                () = sleep_until(deadline), if !listed => return Err(silence("list pods", limit)),
+                () = sleep_until(deadline), if !listed => return End::Failed(silence("list pods", limit)),
                 () = sleep_until(proof.unwrap_or(relist_at)), if proof.is_some() => {
-                    // The watch has started and holds: what was wrong is mended.
                     proof = None;
-                    self.recovered();
+                    self.holds();
                     continue;
                 }
-                () = sleep_until(relist_at), if listed => return Ok(()),
+                () = sleep_until(relist_at), if listed => return End::ListAnew,
             };
-            let mut event = event;
             let mut publish = false;
             // What came in one go is reported in one go.
             for _ in 0..MOST_EVENTS_AT_ONCE {
@@ -104,19 +121,17 @@ impl Watch {
                         let done = matches!(event, Event::InitDone);
                         listed = done || (listed && !matches!(event, Event::Init));
                         publish |= self.pods.take_in(event, namespace);
-                        if done && self.degraded {
+                        if done {
                             proof = Some(Instant::now() + WATCH_HOLDS_AFTER);
-                        } else if done {
-                            self.failures = 0;
                         }
                     }
                     Some(Err(error)) => {
                         if publish {
                             self.publish();
                         }
-                        return self.broken(&error, namespace, listed);
+                        return self.ending(&error, namespace);
                     }
-                    None => return Ok(()),
+                    None => return End::ListAnew,
                 }
                 match events.next().now_or_never() {
                     Some(next) => event = next,
@@ -138,21 +153,25 @@ impl Watch {
         }
     }
 
-    fn recovered(&mut self) {
-        self.degraded = false;
+    /// The watch has started and holds: what was wrong is mended.
+    fn holds(&mut self) {
+        self.strained = false;
         self.failures = 0;
-        self.report.healthy();
+        if std::mem::take(&mut self.degraded) {
+            self.report.healthy();
+        }
     }
 
-    fn broken(&self, error: &watcher::Error, namespace: &str, listed: bool) -> Result<(), DiscoveryError> {
-        // Connections to an API server are cut all the time (it restarts, a balancer tires of it), and
-        // history is compacted. It is trouble only when the list that follows fails.
-        let routine = has_expired(error) || (listed && matches!(error, watcher::Error::WatchFailed(_)));
-        if routine {
-            tracing::debug!(namespace, %error, "watch of pods ended, listing anew");
-            return Ok(());
+    fn ending(&self, error: &watcher::Error, namespace: &str) -> End {
+        tracing::debug!(namespace, %error, "watch of pods ended");
+        if has_expired(error) {
+            return End::ListAnew;
         }
-        Err(watch_error(error, namespace, &self.settings.selector))
+        let explained = watch_error(error, namespace, &self.settings.selector);
+        match explained.kind {
+            DiscoveryErrorKind::Unreachable => End::Broken(explained),
+            _ => End::Failed(explained),
+        }
     }
 }
 

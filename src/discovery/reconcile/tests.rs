@@ -117,11 +117,11 @@ impl World {
     }
 
     fn retry_in(&self) -> Duration {
-        let retries = self.told().into_iter().filter_map(|event| match event {
+        let mut retries = self.told().into_iter().filter_map(|event| match event {
             DiscoveryEvent::ConnectFailed { retry_in, .. } => *retry_in,
             _ => None,
         });
-        retries.last().unwrap()
+        retries.next_back().unwrap()
     }
 
     fn link(&self, short: &str) -> Option<LinkStatus> {

@@ -9,6 +9,8 @@
 mod reader;
 mod reason;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;
@@ -133,6 +135,7 @@ impl Channel {
     ///
     /// # Errors
     /// Gives the message back when too much is queued; says so when the connection is closed.
+    #[expect(clippy::result_large_err, reason = "the message goes back as it came, without an allocation")]
     pub fn try_send(&self, message: Outgoing) -> Result<(), SendRefused> {
         self.0.0.try_send(message)
     }
@@ -195,6 +198,7 @@ pub struct ChannelStats {
 }
 
 /// Why [`Channel::try_send`] did not take a message.
+#[expect(clippy::large_enum_variant, reason = "the message goes back as it came, without an allocation")]
 #[derive(Debug, thiserror::Error)]
 pub enum SendRefused {
     /// Too much is queued for this peer; here is the message again.

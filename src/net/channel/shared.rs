@@ -59,6 +59,7 @@ impl Shared {
         self.enqueue(message, usize::MAX).map_err(|_| Closed)
     }
 
+    #[expect(clippy::result_large_err, reason = "the message goes back as it came, without an allocation")]
     pub(super) fn try_send(&self, message: Outgoing) -> Result<(), SendRefused> {
         self.enqueue(message, self.busy_limit)
     }
@@ -76,6 +77,7 @@ impl Shared {
         }
     }
 
+    #[expect(clippy::result_large_err, reason = "the message goes back as it came, without an allocation")]
     fn enqueue(&self, message: Outgoing, limit: usize) -> Result<(), SendRefused> {
         let len = message.len();
         let mut queue = self.queue.lock();

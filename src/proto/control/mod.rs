@@ -7,6 +7,8 @@
 mod encode;
 mod op;
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use crate::etf::{Atom, Creation, DecodeError, Payload, Pid, Ref};
 

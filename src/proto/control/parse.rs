@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use crate::atom;
-use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Pid, Reader, Ref, tag};
-use crate::proto::walk::skip;
+use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Pid, Reader, Ref, tag, validate};
 
 use super::op::{self, SPAWNED_LINK, SPAWNED_MONITOR, altact};
 use super::{Control, ControlError, ExitTarget, ProcRef, SpawnOptions};
@@ -319,3 +318,11 @@ const TUNING_OPTIONS: [&str; 9] = [
     "reply",
     "reply_tag",
 ];
+
+/// Moves `reader` behind one term, which is checked in full.
+fn skip(reader: &mut Reader<'_>, limits: &Limits) -> Result<(), DecodeError> {
+    let start = reader.offset();
+    let len = validate(reader.rest(), reader.atoms().len(), limits)
+        .map_err(|error| DecodeError { offset: start + error.offset, ..error })?;
+    reader.take(len).map(drop)
+}

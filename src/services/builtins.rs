@@ -1,0 +1,240 @@
+//! The functions that people and tools call on any node, as far as there is an honest answer. All
+//! others are `undef`.
+
+use crate::etf::{Atom, Term};
+use crate::node::{Exception, Node, ProcessInfo};
+use crate::proto::NodeName;
+use crate::{atom, list, tuple};
+
+use super::functions::{Arity, CallContext, Functions, apply, apply_fun};
+use super::system_info::{memory, memory_of, system_info, version_text};
+
+type Outcome = Result<Term, Exception>;
+
+/// Exports them.
+pub(crate) fn install(node: &Node) {
+    erlang(node);
+    processes(node);
+    kernel(node);
+    gusset(node);
+}
+
+fn erlang(node: &Node) {
+    let m = || atom!("erlang");
+    on(node, m(), atom!("node"), |node, []| Ok(Term::Atom(node.name().as_atom().clone())));
+    on(node, m(), atom!("nodes"), |node, []| Ok(names(node.nodes())));
+    on(node, m(), atom!("nodes"), |node, [which]| nodes(node, &which));
+    on(node, m(), atom!("is_alive"), |_, []| Ok(Term::from(true)));
+    on(node, m(), atom!("system_info"), |node, [key]| system_info(node, &key));
+    on(node, m(), atom!("memory"), |_, []| memory());
+    on(node, m(), atom!("memory"), |_, [what]| memory_of(&what));
+    on(node, m(), atom!("function_exported"), |node, [module, function, arity]| {
+        let (Term::Atom(module), Term::Atom(function), Some(arity)) = (module, function, arity.as_u64()) else {
+            return Err(Exception::badarg());
+        };
+        Ok(Term::from(node.extension::<Functions>().has(&module, &function, arity as usize)))
+    });
+    node.export(m(), atom!("apply"), 3, |context: CallContext, args| async move {
+        let (module, function, args) = super::erpc::module_function_args(args)?;
+        apply(context.into_process(), &module, &function, args).await
+    });
+    node.export(m(), atom!("apply"), 2, |context: CallContext, args| async move {
+        match <[Term; 2]>::try_from(args) {
+            Ok([fun, Term::List(args)]) => apply_fun(context.into_process(), fun, args).await,
+            _ => Err(Exception::badarg()),
+        }
+    });
+}
+
+fn processes(node: &Node) {
+    let m = || atom!("erlang");
+    on(node, m(), atom!("whereis"), |node, [name]| match name {
+        Term::Atom(name) => Ok(node.whereis(name.as_str()).map_or(Term::Atom(atom!("undefined")), Term::Pid)),
+        _ => Err(Exception::badarg()),
+    });
+    on(node, m(), atom!("registered"), |node, []| Ok(Term::list(node.registered().into_iter().map(Term::Atom))));
+    on(node, m(), atom!("processes"), |node, []| {
+        Ok(Term::list(node.processes().into_iter().map(|process| Term::Pid(process.pid))))
+    });
+    on(node, m(), atom!("is_process_alive"), |node, [pid]| match pid {
+        Term::Pid(pid) if pid.node == *node.name().as_atom() => Ok(Term::from(node.is_alive(&pid))),
+        _ => Err(Exception::badarg()),
+    });
+    on(node, m(), atom!("process_info"), |node, [pid]| {
+        let Some(info) = process(node, &pid)? else { return Ok(Term::Atom(atom!("undefined"))) };
+        Ok(Term::list(PROCESS_ITEMS.iter().filter_map(|item| process_item(&info, item))))
+    });
+    on(node, m(), atom!("process_info"), |node, [pid, items]| {
+        let Some(info) = process(node, &pid)? else { return Ok(Term::Atom(atom!("undefined"))) };
+        let item = |item: &Term| match item {
+            // A process without a name has the empty list for it, where it is asked for alone.
+            Term::Atom(item) => process_item(&info, item.as_str())
+                .or_else(|| (item == "registered_name").then_some(Term::NIL))
+                .ok_or_else(Exception::badarg),
+            _ => Err(Exception::badarg()),
+        };
+        match &items {
+            Term::List(items) => Ok(Term::List(items.iter().map(item).collect::<Result<_, _>>()?)),
+            one => item(one),
+        }
+    });
+    node.export(m(), atom!("self"), 0, |context: CallContext, _| async move { Ok(Term::Pid(context.pid().clone())) });
+    node.export(m(), atom!("group_leader"), 0, |mut context: CallContext, _| async move {
+        let own = context.pid().clone();
+        Ok(Term::Pid(context.process().group_leader().unwrap_or(own)))
+    });
+}
+
+fn kernel(node: &Node) {
+    on(node, atom!("net_kernel"), atom!("get_net_ticktime"), |node, []| {
+        Ok(Term::from(node.config().net_ticktime.as_secs()))
+    });
+    on(node, atom!("net_kernel"), atom!("longnames"), |node, []| Ok(Term::from(node.name().is_long())));
+    node.export(atom!("net_kernel"), atom!("connect_node"), 1, |context, args| async move {
+        connect(&context, &args).await.map(Term::from)
+    });
+    node.export(atom!("net_adm"), atom!("ping"), 1, |context, args| async move {
+        let there = connect(&context, &args).await?;
+        Ok(Term::Atom(if there { atom!("pong") } else { atom!("pang") }))
+    });
+    for function in [atom!("ensure_loaded"), atom!("load_file")] {
+        on(node, atom!("code"), function, |node, [module]| {
+            let module = a_module(module)?;
+            Ok(match node.extension::<Functions>().has_module(&module) {
+                true => tuple![atom!("module"), module],
+                false => tuple![atom!("error"), atom!("nofile")],
+            })
+        });
+    }
+    on(node, atom!("code"), atom!("is_loaded"), |node, [module]| {
+        let module = a_module(module)?;
+        Ok(match node.extension::<Functions>().has_module(&module) {
+            true => tuple![atom!("file"), Term::charlist("gusset")],
+            false => Term::from(false),
+        })
+    });
+    on(node, atom!("code"), atom!("which"), |node, [module]| {
+        let module = a_module(module)?;
+        let known = node.extension::<Functions>().has_module(&module);
+        Ok(Term::Atom(if known { atom!("preloaded") } else { atom!("non_existing") }))
+    });
+    on(node, atom!("application"), atom!("get_env"), |_, [_, _, default]| Ok(default));
+    on(node, atom!("application"), atom!("get_env"), |_, [_, _]| Ok(Term::Atom(atom!("undefined"))));
+    for function in [atom!("which_applications"), atom!("loaded_applications")] {
+        on(node, atom!("application"), function, |_, []| {
+            let text = Term::charlist;
+            Ok(list![tuple![atom!("gusset"), text(env!("CARGO_PKG_DESCRIPTION")), text(env!("CARGO_PKG_VERSION"))]])
+        });
+    }
+}
+
+fn gusset(node: &Node) {
+    on(node, atom!("gusset"), atom!("version"), |_, []| Ok(Term::from(env!("CARGO_PKG_VERSION"))));
+    on(node, atom!("gusset"), atom!("info"), |node, []| {
+        let pair = |key: Atom, value: Term| (Term::Atom(key), value);
+        Ok(Term::map([
+            pair(atom!("name"), Term::Atom(node.name().as_atom().clone())),
+            pair(atom!("version"), Term::from(env!("CARGO_PKG_VERSION"))),
+            pair(atom!("system_version"), Term::from(version_text().trim_end())),
+            pair(atom!("creation"), Term::from(node.creation().0)),
+            pair(atom!("hidden"), Term::from(node.config().hidden)),
+            pair(atom!("uptime_ms"), Term::from(u64::try_from(node.uptime().as_millis()).unwrap_or(u64::MAX))),
+            pair(atom!("nodes"), names(node.nodes())),
+            pair(atom!("hidden_nodes"), names(node.hidden_nodes())),
+            pair(atom!("processes"), Term::from(node.process_count())),
+            pair(atom!("registered"), Term::list(node.registered().into_iter().map(Term::Atom))),
+            pair(atom!("os_pid"), Term::from(std::process::id())),
+        ]))
+    });
+    on(node, atom!("gusset"), atom!("functions"), |node, []| {
+        let arity = |arity| match arity {
+            Arity::Exactly(arity) => Term::from(arity),
+            Arity::Any => Term::Atom(atom!("any")),
+        };
+        let all = node.exports().into_iter();
+        Ok(Term::list(all.map(|(module, function, any)| tuple![module, function, arity(any)])))
+    });
+}
+
+/// Exports a function that needs nothing but the node.
+fn on<const N: usize, F>(node: &Node, module: Atom, function: Atom, run: F)
+where
+    F: Fn(&Node, [Term; N]) -> Outcome + Send + Sync + 'static,
+{
+    let arity = u32::try_from(N).unwrap_or(u32::MAX);
+    node.export(module, function, arity, move |context: CallContext, args: Vec<Term>| {
+        let outcome = match <[Term; N]>::try_from(args) {
+            Ok(args) => run(&context.node(), args),
+            Err(_) => Err(Exception::badarg()),
+        };
+        std::future::ready(outcome)
+    });
+}
+
+fn names(names: Vec<NodeName>) -> Term {
+    Term::list(names.into_iter().map(|name| Term::Atom(name.into())))
+}
+
+/// `nodes/1`: one kind, or a list of kinds.
+fn nodes(node: &Node, which: &Term) -> Outcome {
+    let kinds = match which {
+        Term::List(kinds) => kinds.as_slice(),
+        kind => std::slice::from_ref(kind),
+    };
+    let mut all = Vec::new();
+    for kind in kinds {
+        all.extend(match kind.as_atom().map(Atom::as_str) {
+            Some("visible") => node.nodes(),
+            Some("hidden") => node.hidden_nodes(),
+            Some("connected") => node.connected_nodes(),
+            Some("this") => vec![node.name().clone()],
+            Some("known") => [vec![node.name().clone()], node.connected_nodes()].concat(),
+            _ => return Err(Exception::badarg()),
+        });
+    }
+    all.sort();
+    all.dedup();
+    Ok(names(all))
+}
+
+/// A process of this node; `None` where it has ended.
+fn process(node: &Node, pid: &Term) -> Result<Option<ProcessInfo>, Exception> {
+    match pid {
+        Term::Pid(pid) if pid.node == *node.name().as_atom() => {
+            Ok(node.processes().into_iter().find(|process| process.pid == *pid))
+        }
+        _ => Err(Exception::badarg()),
+    }
+}
+
+/// What there is to know about a process.
+const PROCESS_ITEMS: [&str; 5] = ["registered_name", "initial_call", "status", "message_queue_len", "label"];
+
+fn process_item(info: &ProcessInfo, item: &str) -> Option<Term> {
+    let value = match item {
+        "registered_name" => Term::Atom(info.names.first()?.clone()),
+        "initial_call" | "current_function" => {
+            let function = Atom::new(&info.label).unwrap_or(atom!("process"));
+            tuple![atom!("gusset"), function, 0]
+        }
+        "status" => Term::Atom(atom!("waiting")),
+        "message_queue_len" => Term::from(info.queued),
+        "label" => Term::from(info.label.as_str()),
+        _ => return None,
+    };
+    Some(tuple![Term::atom(item).ok()?, value])
+}
+
+async fn connect(context: &CallContext, args: &[Term]) -> Result<bool, Exception> {
+    let [Term::Atom(name)] = args else { return Err(Exception::badarg()) };
+    let Ok(name) = NodeName::try_from(name) else { return Ok(false) };
+    let node = context.node();
+    Ok(name == *node.name() || node.connect(name).await.is_ok())
+}
+
+fn a_module(term: Term) -> Result<Atom, Exception> {
+    match term {
+        Term::Atom(module) => Ok(module),
+        _ => Err(Exception::badarg()),
+    }
+}

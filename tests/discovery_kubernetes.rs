@@ -1,0 +1,526 @@
+//! Discovery against a real Kubernetes API: pods are made, become ready, terminate and go, and the API is
+//! made to fail in the ways it does.
+
+#![cfg(feature = "kubernetes")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod kubernetes_api;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use gusset::discovery::{
+    CandidateState, Desired, DialFailure, Discovery, DiscoveryError, DiscoveryErrorKind, DiscoveryEvent, Kubernetes,
+    Mesh, MeshEvent, NameTemplate, PortRule, Prune, ReconcileConfig, Reporter, Reports, SelfView, Strategy,
+};
+use gusset::net::DialTarget;
+use gusset::proto::NodeName;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+
+use kubernetes_api::{Cluster, DEADLINE, Room, changed_kubeconfig, config};
+
+/// A running strategy and what it said last.
+struct Watched {
+    reports: Reports,
+    task: tokio::task::JoinHandle<()>,
+    desired: Option<Desired>,
+    gone: BTreeSet<NodeName>,
+    error: Option<DiscoveryError>,
+    healthy: bool,
+}
+
+impl Watched {
+    fn start(strategy: Kubernetes) -> Self {
+        let (report, reports) = Reporter::new();
+        let task = tokio::spawn(strategy.run(name("me@10.9.9.9"), report));
+        Self { reports, task, desired: None, gone: BTreeSet::new(), error: None, healthy: false }
+    }
+
+    async fn until(&mut self, what: &str, reached: impl Fn(&Self) -> bool) {
+        let waiting = async {
+            while !reached(self) {
+                let report = self.reports.next().await;
+                if let Some(desired) = report.desired {
+                    self.gone.extend(desired.gone.iter().cloned());
+                    self.desired = Some(desired);
+                }
+                if report.healthy {
+                    (self.healthy, self.error) = (true, None);
+                }
+                if let Some(error) = report.error {
+                    (self.healthy, self.error) = (false, Some(error));
+                }
+            }
+        };
+        if tokio::time::timeout(DEADLINE, waiting).await.is_err() {
+            panic!(
+                "not within {DEADLINE:?}: {what}; it has {:?}, {:?}, gone: {:?}",
+                self.desired, self.error, self.gone
+            );
+        }
+    }
+
+    async fn until_names(&mut self, names: &[&str]) {
+        self.until(&format!("the names {names:?}"), |it| it.names() == names).await;
+    }
+
+    async fn until_state(&mut self, of: &str, state: CandidateState) {
+        self.until(&format!("{of} {state:?}"), |it| it.state(of) == Some(state)).await;
+    }
+
+    async fn until_error(&mut self, kind: DiscoveryErrorKind) -> DiscoveryError {
+        self.until(&format!("the error {kind:?}"), |it| it.error.as_ref().is_some_and(|error| error.kind == kind))
+            .await;
+        self.error.clone().unwrap()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.desired.iter().flat_map(|desired| desired.peers.keys().map(NodeName::as_str)).collect()
+    }
+
+    fn target(&self, of: &str) -> &DialTarget {
+        &self.desired.as_ref().unwrap().peers[&name(of)].target
+    }
+
+    fn state(&self, of: &str) -> Option<CandidateState> {
+        Some(self.desired.as_ref()?.peers.get(&name(of))?.state)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).unwrap()
+}
+
+fn strategy(kubeconfig: &Path, room: &Room) -> Kubernetes {
+    Kubernetes::pods(&room.name, "app=myapp").basename("myapp").template(NameTemplate::ip()).kubeconfig(kubeconfig)
+}
+
+#[tokio::test]
+async fn pods_come_get_ready_terminate_and_go() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (room, elsewhere) = (cluster.namespace().await, cluster.namespace().await);
+    elsewhere.start("elsewhere", "127.0.0.9").await;
+    room.create("other", json!({"labels": {"app": "other"}}), json!({})).await;
+    room.run("other", "127.0.0.8", true).await;
+    room.create("web-0", json!({}), json!({})).await;
+
+    let mut watched = Watched::start(strategy(&cluster.kubeconfig, &room).template(NameTemplate::dns()));
+    watched.until("an answer", |it| it.desired.is_some()).await;
+    assert!(watched.names().is_empty() && watched.healthy, "a pod without an address is none: {:?}", watched.names());
+
+    let first = format!("myapp@127-0-0-2.{}.pod.cluster.local", room.name);
+    let second = format!("myapp@127-0-0-3.{}.pod.cluster.local", room.name);
+    room.run("web-0", "127.0.0.2", false).await;
+    watched.until_state(&first, CandidateState::NotReady).await;
+    assert_eq!(*watched.target(&first), DialTarget::at(name(&first), [127, 0, 0, 2].into()));
+    room.run("web-0", "127.0.0.2", true).await;
+    watched.until_state(&first, CandidateState::Ready).await;
+    room.start("web-1", "127.0.0.3").await;
+    watched.until_names(&[&first, &second]).await;
+
+    room.terminate("web-0").await;
+    watched.until_state(&first, CandidateState::Terminating).await;
+    assert!(watched.gone.is_empty(), "terminating is not gone");
+    room.finish("web-0").await;
+    watched.until_names(&[&second]).await;
+    assert_eq!(watched.gone, BTreeSet::from([name(&first)]));
+
+    room.set_status("web-1", json!({"phase": "Succeeded"})).await;
+    watched.until_names(&[]).await;
+    assert!(watched.gone.contains(&name(&second)), "a pod that has ended is gone");
+}
+
+#[tokio::test]
+async fn a_pod_that_loses_its_label_has_left_and_one_that_gets_it_has_come() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let room = cluster.namespace().await;
+    room.start("web", "127.0.0.2").await;
+    let mut watched = Watched::start(strategy(&cluster.kubeconfig, &room));
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+    room.set_metadata("web", json!({"labels": {"app": "quarantine"}})).await;
+    watched.until_names(&[]).await;
+    assert_eq!(watched.gone, BTreeSet::from([name("myapp@127.0.0.2")]));
+    room.set_metadata("web", json!({"labels": {"app": "myapp"}})).await;
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+}
+
+#[tokio::test]
+async fn names_and_ports_follow_the_rules_that_are_set() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let room = cluster.namespace().await;
+    let ports = json!([{"name": "app", "image": "none", "ports": [
+        {"name": "http", "containerPort": 80}, {"name": "dist", "containerPort": 9100}
+    ]}]);
+    let metadata = json!({"annotations": {"example.org/dist": "9200"}, "labels": {"app": "myapp", "role": "cart"}});
+    room.create("v4", metadata, json!({"containers": ports, "hostname": "host-0", "subdomain": "nodes"})).await;
+    room.run("v4", "127.0.0.2", true).await;
+    room.start("v6", "fd00::1:2").await;
+
+    let ns = &room.name;
+    let base = strategy(&cluster.kubeconfig, &room).cluster_domain("k8s.example.org");
+    for (template, port, names, first_port) in [
+        ("{basename}@{ip}", PortRule::Epmd, ["myapp@127.0.0.2".to_owned(), "myapp@fd00::1:2".to_owned()], None),
+        (
+            "{basename}@{ip_dashed}.{namespace}.pod.{domain}",
+            PortRule::Fixed(4370),
+            ["127-0-0-2", "fd00--1-2"].map(|ip| format!("myapp@{ip}.{ns}.pod.k8s.example.org")),
+            Some(4370),
+        ),
+        (
+            "{basename}@{hostname}",
+            PortRule::Annotation("example.org/dist".to_owned()),
+            ["myapp@host-0".to_owned(), "myapp@v6".to_owned()],
+            Some(9200),
+        ),
+        (
+            "{label.app}@{hostname}",
+            PortRule::Named("dist".to_owned()),
+            ["myapp@host-0".to_owned(), "myapp@v6".to_owned()],
+            Some(9100),
+        ),
+    ] {
+        let mut watched = Watched::start(base.clone().template(template.parse().unwrap()).port(port));
+        watched.until_names(&[&names[0], &names[1]]).await;
+        assert_eq!(watched.target(&names[0]).port, first_port);
+    }
+    let by_role = base.clone().template("{label.role}@{hostname}.{service}.{namespace}.svc.{domain}".parse().unwrap());
+    let mut watched = Watched::start(by_role);
+    watched.until_names(&[&format!("cart@host-0.nodes.{ns}.svc.k8s.example.org")]).await;
+}
+
+#[tokio::test]
+async fn it_says_what_others_would_call_us() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let room = cluster.namespace().await;
+    room.start("web", "127.0.0.2").await;
+    let me = |it: &Watched| it.desired.as_ref().unwrap().me.clone();
+    let base = strategy(&cluster.kubeconfig, &room);
+
+    let mut watched = Watched::start(base.clone().own_address([127, 0, 0, 2].into()));
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+    assert_eq!(me(&watched), SelfView::Called(name("myapp@127.0.0.2")));
+    for strategy in [base.clone(), base.own_address([127, 0, 0, 77].into())] {
+        let mut watched = Watched::start(strategy);
+        watched.until_names(&["myapp@127.0.0.2"]).await;
+        let SelfView::Missing(hint) = me(&watched) else { panic!("{:?}", me(&watched)) };
+        assert!(hint.contains("app=myapp"), "{hint}");
+    }
+    room.start("me", "10.9.9.9").await;
+    let mut watched = Watched::start(strategy(&cluster.kubeconfig, &room).basename("me"));
+    watched.until("two", |it| it.names().len() == 2).await;
+    assert_eq!(me(&watched), SelfView::Called(name("me@10.9.9.9")));
+}
+
+#[tokio::test]
+async fn two_hundred_pods_at_once_are_all_found() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let room = Arc::new(cluster.namespace().await);
+    let mut watched = Watched::start(strategy(&cluster.kubeconfig, &room));
+    watched.until("an answer", |it| it.desired.is_some()).await;
+    let pods = futures_util::stream::iter(0..200).map(|n| {
+        let room = room.clone();
+        async move { room.start(&format!("web-{n}"), &format!("127.0.1.{n}")).await }
+    });
+    let created = pods.buffer_unordered(16).collect::<Vec<()>>();
+    let (_, ()) = tokio::join!(created, watched.until("two hundred", |it| it.names().len() == 200));
+}
+
+#[tokio::test]
+async fn rights_that_are_missing_are_named_and_their_loss_takes_nothing_away() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let room = cluster.namespace().await;
+    room.start("web", "127.0.0.2").await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(room.client.clone(), &room.name);
+    accounts.create(&PostParams::default(), &object(json!({"metadata": {"name": "node"}}))).await.unwrap();
+    let request = TokenRequest::default();
+    let token = accounts.create_token_request("node", &PostParams::default(), &request).await.unwrap();
+    let token = token.status.unwrap().token;
+    let kubeconfig = changed_kubeconfig(&cluster.kubeconfig, |kubeconfig| {
+        kubeconfig["users"][0]["user"] = json!({"token": token});
+    });
+
+    let often = Duration::from_secs(1);
+    let mut watched = Watched::start(strategy(kubeconfig.path(), &room).relist_every(often));
+    let error = watched.until_error(DiscoveryErrorKind::Forbidden).await;
+    assert!(watched.desired.is_none(), "no answer is not an empty one");
+    for part in [r#"resources: ["pods"]"#, r#"verbs: ["get", "list", "watch"]"#, &room.name, "RoleBinding"] {
+        assert!(error.fix.contains(part), "`{part}` is not in: {error}");
+    }
+
+    // To list alone is enough for an answer, and not for health.
+    grant(&room, &["list"]).await;
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+    watched
+        .until("an error about the watch", |it| {
+            it.error.as_ref().is_some_and(|error| error.text.contains("to watch pods"))
+        })
+        .await;
+
+    let rights = Api::<Role>::namespaced(room.client.clone(), &room.name);
+    rights.delete("pods", &DeleteParams::default()).await.unwrap();
+    grant(&room, &["get", "list", "watch"]).await;
+    watched.until("health", |it| it.healthy).await;
+
+    rights.delete("pods", &DeleteParams::default()).await.unwrap();
+    watched.until_error(DiscoveryErrorKind::Forbidden).await;
+    assert_eq!(watched.names(), ["myapp@127.0.0.2"]);
+    assert!(watched.gone.is_empty());
+
+    room.start("late", "127.0.0.3").await;
+    grant(&room, &["get", "list", "watch"]).await;
+    watched.until("health", |it| it.healthy).await;
+    watched.until_names(&["myapp@127.0.0.2", "myapp@127.0.0.3"]).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_accepted_is_an_error_of_its_own() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let room = cluster.namespace().await;
+    let kubeconfig = changed_kubeconfig(&cluster.kubeconfig, |kubeconfig| {
+        kubeconfig["users"][0]["user"] = json!({"token": "forged"});
+    });
+    let mut watched = Watched::start(strategy(kubeconfig.path(), &room));
+    let error = watched.until_error(DiscoveryErrorKind::Unauthorized).await;
+    assert!(error.fix.contains("ServiceAccount"), "{error}");
+    assert!(watched.desired.is_none());
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_told_as_such() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let room = cluster.namespace().await;
+    let selector = Kubernetes::pods(&room.name, "app in (").kubeconfig(&cluster.kubeconfig);
+    let error = Watched::start(selector).until_error(DiscoveryErrorKind::Config).await;
+    assert!(error.fix.contains("app in ("), "{error}");
+    let error =
+        Watched::start(Kubernetes::pods_here("").kubeconfig("/nowhere")).until_error(DiscoveryErrorKind::Config).await;
+    assert!(error.fix.contains("KUBECONFIG"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_costs_nothing_and_an_api_out_of_reach_takes_nothing_away() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let room = cluster.namespace().await;
+    room.start("web", "127.0.0.2").await;
+    let way = Way::to(&cluster.kubeconfig).await;
+    let kubeconfig = way.kubeconfig(&cluster.kubeconfig);
+    let mut watched = Watched::start(strategy(kubeconfig.path(), &room));
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+
+    way.set(Passage::Cut);
+    way.set(Passage::Open);
+    room.start("late", "127.0.0.3").await;
+    watched.until("both", |it| it.error.is_some() || it.names() == ["myapp@127.0.0.2", "myapp@127.0.0.3"]).await;
+    assert_eq!(watched.error, None, "a cut connection is routine");
+
+    way.set(Passage::Cut);
+    let error = watched.until_error(DiscoveryErrorKind::Unreachable).await;
+    assert!(error.fix.contains("NetworkPolicy"), "{error}");
+    assert_eq!(watched.names(), ["myapp@127.0.0.2", "myapp@127.0.0.3"]);
+    assert!(watched.gone.is_empty());
+
+    // What happened meanwhile is seen afterwards, and a pod that nobody saw leave is no proof.
+    room.terminate("web").await;
+    room.finish("web").await;
+    room.start("later", "127.0.0.4").await;
+    way.set(Passage::Open);
+    watched.until_names(&["myapp@127.0.0.3", "myapp@127.0.0.4"]).await;
+    watched.until("health", |it| it.healthy && it.error.is_none()).await;
+    assert!(watched.gone.is_empty());
+}
+
+#[tokio::test]
+async fn an_api_server_that_hangs_or_dies_takes_nothing_away() {
+    if std::env::var_os("GUSSET_TEST_KUBECONFIG").is_some() && std::env::var_os("GUSSET_KUBE_TOOL").is_none() {
+        eprintln!("skipped: only an API server that the test has started may be stopped; set GUSSET_KUBE_TOOL");
+        return;
+    }
+    let Some(cluster) = Cluster::own() else { return };
+    let room = cluster.namespace().await;
+    room.start("web", "127.0.0.2").await;
+    let mut watched = Watched::start(
+        strategy(&cluster.kubeconfig, &room).relist_every(Duration::from_secs(1)).answer_within(Duration::from_secs(2)),
+    );
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+
+    cluster.signal("STOP");
+    watched.until_error(DiscoveryErrorKind::Timeout).await;
+    assert_eq!(watched.names(), ["myapp@127.0.0.2"]);
+    cluster.signal("CONT");
+    watched.until("health", |it| it.healthy && it.error.is_none()).await;
+    assert_eq!(watched.names(), ["myapp@127.0.0.2"]);
+
+    cluster.signal("KILL");
+    watched.until_error(DiscoveryErrorKind::Unreachable).await;
+    assert_eq!(watched.names(), ["myapp@127.0.0.2"]);
+    assert!(watched.gone.is_empty());
+}
+
+#[tokio::test]
+async fn pods_are_connected_kept_while_they_terminate_and_let_go_when_they_are_gone() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let room = cluster.namespace().await;
+    room.start("web", "127.0.0.2").await;
+    let (mesh, mut calls) = Recorder::new();
+    let mut settings = ReconcileConfig::default();
+    settings.prune = Prune::Immediate;
+    let discovery = Discovery::new(settings).topology("pods", strategy(&cluster.kubeconfig, &room)).start(mesh.clone());
+    let mut events = discovery.events();
+
+    let web = name("myapp@127.0.0.2");
+    assert_eq!(call(&mut calls).await, Call::Connect(DialTarget::at(web.clone(), [127, 0, 0, 2].into())));
+    room.terminate("web").await;
+    let terminating =
+        |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::Changed { state: CandidateState::Terminating, .. });
+    let seen = async { while !terminating(&events.recv().await.unwrap()) {} };
+    tokio::time::timeout(DEADLINE, seen).await.expect("it is seen to terminate");
+    assert!(calls.try_recv().is_err() && mesh.connected() == [web.clone()]);
+
+    room.finish("web").await;
+    assert_eq!(call(&mut calls).await, Call::Disconnect(web));
+    let began = Instant::now();
+    room.start("next", "127.0.0.3").await;
+    assert!(matches!(call(&mut calls).await, Call::Connect(_)));
+    println!("created, running and dialled in {:?}", began.elapsed());
+    discovery.stop().await;
+    assert!(calls.try_recv().is_err());
+}
+
+fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+async fn grant(room: &Room, verbs: &[&str]) {
+    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": verbs}]);
+    let role = object(json!({"metadata": {"name": "pods"}, "rules": rules}));
+    Api::<Role>::namespaced(room.client.clone(), &room.name).create(&PostParams::default(), &role).await.unwrap();
+    let bindings = Api::<RoleBinding>::namespaced(room.client.clone(), &room.name);
+    if bindings.get_opt("pods").await.unwrap().is_none() {
+        let binding = object(json!({
+            "metadata": {"name": "pods"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "pods"},
+            "subjects": [{"kind": "ServiceAccount", "name": "node", "namespace": room.name}],
+        }));
+        bindings.create(&PostParams::default(), &binding).await.unwrap();
+    }
+}
+
+/// A way to the API server that can be cut.
+struct Way {
+    port: u16,
+    host: String,
+    passage: watch::Sender<Passage>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Passage {
+    Open,
+    Cut,
+}
+
+impl Way {
+    async fn to(kubeconfig: &Path) -> Self {
+        let server = config(kubeconfig).await.cluster_url;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let host = server.host().unwrap().to_owned();
+        let behind = (host.clone(), server.port_u16().unwrap_or(443));
+        let (passage, state) = watch::channel(Passage::Open);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (behind, mut state) = (behind.clone(), state.clone());
+                if *state.borrow_and_update() == Passage::Cut {
+                    continue;
+                }
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(behind).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = state.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { port, host, passage }
+    }
+
+    fn set(&self, passage: Passage) {
+        self.passage.send(passage).unwrap();
+    }
+
+    fn kubeconfig(&self, from: &Path) -> tempfile::NamedTempFile {
+        changed_kubeconfig(from, |kubeconfig| {
+            let cluster = &mut kubeconfig["clusters"][0]["cluster"];
+            cluster["server"] = json!(format!("https://127.0.0.1:{}", self.port));
+            cluster["tls-server-name"] = json!(self.host);
+        })
+    }
+}
+
+/// A mesh that connects whatever it is told to and says what it was told.
+struct Recorder {
+    connected: Arc<Mutex<BTreeSet<NodeName>>>,
+    calls: mpsc::UnboundedSender<Call>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Call {
+    Connect(DialTarget),
+    Disconnect(NodeName),
+}
+
+impl Recorder {
+    fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Call>) {
+        let (calls, told) = mpsc::unbounded_channel();
+        (Arc::new(Self { connected: Arc::default(), calls }), told)
+    }
+}
+
+async fn call(calls: &mut mpsc::UnboundedReceiver<Call>) -> Call {
+    tokio::time::timeout(DEADLINE, calls.recv()).await.expect("something is done").unwrap()
+}
+
+impl Mesh for Recorder {
+    fn name(&self) -> NodeName {
+        name("me@10.9.9.9")
+    }
+
+    fn connected(&self) -> Vec<NodeName> {
+        self.connected.lock().iter().cloned().collect()
+    }
+
+    fn connect(&self, target: DialTarget) -> BoxFuture<'static, Result<(), DialFailure>> {
+        self.connected.lock().insert(target.name.clone());
+        self.calls.send(Call::Connect(target)).unwrap();
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn disconnect(&self, name: &NodeName, _reason: &str) {
+        self.connected.lock().remove(name);
+        self.calls.send(Call::Disconnect(name.clone())).unwrap();
+    }
+
+    fn events(&self) -> BoxStream<'static, MeshEvent> {
+        futures_util::stream::pending().boxed()
+    }
+}
