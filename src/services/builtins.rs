@@ -161,7 +161,7 @@ fn on<const N: usize, F>(node: &Node, module: Atom, function: Atom, run: F)
 where
     F: Fn(&Node, [Term; N]) -> Outcome + Send + Sync + 'static,
 {
-    let arity = u32::try_from(N).unwrap_or(u32::MAX);
+    let arity = u8::try_from(N).unwrap_or(u8::MAX);
     node.export(module, function, arity, move |context: CallContext, args: Vec<Term>| {
         let outcome = match <[Term; N]>::try_from(args) {
             Ok(args) => run(&context.node(), args),

@@ -31,7 +31,7 @@ pub(crate) fn install(node: &Node) {
     spawnable(node, atom!("execute_cast"), 3, |process, args| async move { run(process, args).await });
 }
 
-fn spawnable<F, R>(node: &Node, function: Atom, arity: u32, run: F)
+fn spawnable<F, R>(node: &Node, function: Atom, arity: u8, run: F)
 where
     F: Fn(Process, Vec<Term>) -> R + Send + Sync + 'static,
     R: Future<Output = Reason> + Send + 'static,

@@ -19,13 +19,13 @@ use crate::{atom, tuple};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Arity {
     /// So many.
-    Exactly(u32),
+    Exactly(u8),
     /// Any number; functions with an exact arity go first.
     Any,
 }
 
-impl From<u32> for Arity {
-    fn from(arity: u32) -> Self {
+impl From<u8> for Arity {
+    fn from(arity: u8) -> Self {
         Self::Exactly(arity)
     }
 }
@@ -77,7 +77,7 @@ impl Functions {
         let table = self.0.read();
         let known = table.get(&(module.clone(), function.clone()))?;
         let fits = |own: Arity| match own {
-            Arity::Exactly(own) => own as usize == arity,
+            Arity::Exactly(own) => usize::from(own) == arity,
             Arity::Any => true,
         };
         known.iter().find(|(own, _)| fits(*own)).map(|(_, handler)| handler.clone())

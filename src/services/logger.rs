@@ -25,7 +25,7 @@ impl Server for LoggerProxy {
         if let Some(Ok(term)) = message.payload().map(Payload::term)
             && let Some((level, text)) = event(&term)
         {
-            log(&level, &text);
+            log(level.as_str(), &text);
         }
         Next::Continue
     }
@@ -73,12 +73,12 @@ fn event(term: &Term) -> Option<(Atom, String)> {
 
 /// `{notify, {Type, GroupLeader, {Pid, FormatOrType, ArgsOrReport}}}`.
 fn old_event(term: &Term) -> Option<(&'static str, String)> {
-    let [notify, event] = term.as_tuple_of()? else { return None };
+    let [notify, event] = term.as_tuple_of()?;
     if !notify.is_atom("notify") {
         return None;
     }
     let [Term::Atom(kind), _leader, data] = event.as_tuple_of()? else { return None };
-    let [_pid, what, details] = data.as_tuple_of()? else { return None };
+    let [_pid, what, details] = data.as_tuple_of()?;
     let level = match kind.as_str() {
         "error" | "error_report" => "error",
         "warning_msg" | "warning_report" => "warning",

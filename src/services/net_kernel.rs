@@ -87,9 +87,9 @@ impl Spawn {
             return Answer::from(&tuple![atom!("EXIT"), tuple![atom!("notsup"), Term::NIL]]);
         }
         let Self { module, function, args, link, group_leader, .. } = self;
-        let arity = u32::try_from(args.len()).unwrap_or(u32::MAX);
+        let arity = args.len();
         tracing::debug!(by = %from.pid(), %module, %function, arity, pid = %process.pid(), "spawn by net_kernel");
-        let run = node.exported(&module, &function, arity);
+        let run = u8::try_from(arity).ok().and_then(|arity| node.exported(&module, &function, arity));
         let label = format!("{module}:{function}/{arity}");
         let parent = from.pid().clone();
         node.spawn_labelled(&label, move |process| {

@@ -47,8 +47,23 @@ impl Node {
         timeout: Duration,
     ) -> Result<R, CallError> {
         let args = arguments(&args)?;
-        let value = self.rpc_payload(node, module, function, args, timeout).await?;
+        let value = self.rpc_payload(node, name(module)?, name(function)?, args, timeout).await?;
         Ok(value.decode()?)
+    }
+
+    /// [`rpc_timeout`](Self::rpc_timeout) with terms, for arguments and a value of any kind.
+    ///
+    /// # Errors
+    /// As [`rpc`](Self::rpc).
+    pub async fn rpc_term(
+        &self,
+        node: &NodeName,
+        module: Atom,
+        function: Atom,
+        args: Vec<Term>,
+        timeout: Duration,
+    ) -> Result<Term, CallError> {
+        Ok(self.rpc_payload(node, module, function, args, timeout).await?.term()?)
     }
 
     /// [`rpc_timeout`](Self::rpc_timeout) with terms, and the value as it came.
@@ -58,12 +73,11 @@ impl Node {
     pub async fn rpc_payload(
         &self,
         node: &NodeName,
-        module: &str,
-        function: &str,
+        module: Atom,
+        function: Atom,
         args: Vec<Term>,
         timeout: Duration,
     ) -> Result<Payload, CallError> {
-        let (module, function) = (name(module)?, name(function)?);
         if *node == *self.name() {
             return self.rpc_here(module, function, args, timeout).await;
         }

@@ -116,8 +116,7 @@ pub async fn serve(mut process: Process, mut server: impl Server) -> Reason {
                 Envelope::Call(from, request) => call(&mut server, request, from, &mut process).await,
                 Envelope::Cast(request) => server.cast(request, &mut process).await,
                 Envelope::System(from, request) => {
-                    let look = sys::Look { process: &process, module: server.module(), state: &|| server.state() };
-                    let (reply, verdict) = look.answer(&request, suspended);
+                    let (reply, verdict) = answer_sys(&server, &process, &request, suspended);
                     send_reply(&from, &process, &reply).await;
                     match verdict {
                         Verdict::Stay => Next::Continue,
@@ -136,6 +135,10 @@ pub async fn serve(mut process: Process, mut server: impl Server) -> Reason {
             return reason;
         }
     }
+}
+
+fn answer_sys(server: &impl Server, process: &Process, request: &Payload, suspended: bool) -> (Payload, Verdict) {
+    sys::Look { process, module: server.module(), state: &|| server.state() }.answer(request, suspended)
 }
 
 async fn call(server: &mut impl Server, request: Payload, from: ReplyTo, process: &mut Process) -> Next {

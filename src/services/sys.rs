@@ -17,7 +17,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Look<'a> {
     pub(crate) process: &'a Process,
     pub(crate) module: Atom,
-    pub(crate) state: &'a (dyn Fn() -> Term + Sync),
+    pub(crate) state: &'a dyn Fn() -> Term,
 }
 
 impl Look<'_> {
