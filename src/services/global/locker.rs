@@ -32,11 +32,7 @@ pub(super) struct Locker {
 }
 
 impl Locker {
-    pub(super) fn new(
-        caller: Caller,
-        commands: UnboundedReceiver<ToLocker>,
-        server: UnboundedSender<Input>,
-    ) -> Self {
+    pub(super) fn new(caller: Caller, commands: UnboundedReceiver<ToLocker>, server: UnboundedSender<Input>) -> Self {
         Self { caller, commands, kept: VecDeque::new(), server, peers: Vec::new(), just_synced: false }
     }
 
@@ -171,7 +167,8 @@ impl Locker {
             return Ok(None);
         }
         let mut locked = first;
-        let second = std::iter::once(me).chain(other.cloned()).filter(|node| !locked.contains(node)).collect::<Vec<_>>();
+        let second =
+            std::iter::once(me).chain(other.cloned()).filter(|node| !locked.contains(node)).collect::<Vec<_>>();
         if !self.caller.set_lock(lock, &second).await? {
             self.caller.del_lock(lock, &locked).await?;
             return Ok(None);

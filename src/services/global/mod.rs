@@ -22,7 +22,7 @@ mod state;
 mod state_tests;
 mod terms;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -38,7 +38,7 @@ use self::state::GlobalState;
 use self::terms::{Entry, SERVER};
 use crate::atom;
 use crate::etf::{Pid, Term};
-use crate::node::{Exception, Message, Node, Process, RegisterError, SendError};
+use crate::node::{Message, Node, Process, RegisterError, SendError};
 use crate::proto::NodeName;
 use crate::tuple;
 
@@ -46,10 +46,20 @@ use crate::tuple;
 #[derive(Clone)]
 pub struct Global {
     node: Node,
+    service: Handles,
+}
+
+/// The ways to the service. Kept with the node, so there is no handle of the node in it.
+#[derive(Clone)]
+struct Handles {
     state: Arc<Mutex<GlobalState>>,
     registrar: mpsc::UnboundedSender<Wish>,
     server: mpsc::UnboundedSender<Input>,
 }
+
+/// What the node keeps.
+#[derive(Default)]
+struct Kept(OnceLock<Handles>);
 
 /// A name that could not be changed, or asked for.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -78,7 +88,7 @@ pub enum GlobalSendError {
     Send(#[from] SendError),
 }
 
-/// Starts the service on a node that is visible.
+/// Starts the service on a node that is visible, and lets others call `global:resolve_it/4`.
 ///
 /// # Errors
 /// When somebody is registered as `global_name_server` already.
@@ -96,44 +106,52 @@ pub fn install(node: &Node) -> Result<Global, RegisterError> {
         let (node, post, state) = (node.clone(), post.clone(), state.clone());
         move |process| Caller { process, node, post, state }
     };
-    let server = Server {
-        state: state.clone(),
-        post,
-        locker: to_locker,
-        inputs,
-        to_self: to_server.clone(),
-    };
+    let server = Server { state: state.clone(), post, locker: to_locker, inputs, to_self: to_server.clone() };
     node.install(server)?;
     {
         let (caller, to_server) = (caller.clone(), to_server.clone());
-        let _ = locker_ready.send(Box::new(move |process| {
-            Box::pin(Locker::new(caller(process), commands, to_server).run())
-        }));
+        let _ = locker_ready
+            .send(Box::new(move |process| Box::pin(Locker::new(caller(process), commands, to_server).run())));
     }
     node.spawn_labelled("global: registrar", move |process| registrar::run(caller(process), wishes));
-    Ok(Global { node: node.clone(), state, registrar: to_registrar, server: to_server })
+    let service = Handles { state, registrar: to_registrar, server: to_server };
+    // A second service cannot be: the name of the server is taken.
+    let _ = node.extension::<Kept>().0.set(service.clone());
+    node.export(atom!("global"), atom!("resolve_it"), 4, |mut context, arguments| async move {
+        resolve::resolve_it(context.process(), &arguments).await
+    });
+    Ok(Global { node: node.clone(), service })
+}
+
+impl Node {
+    /// Names and nodes of the cluster, as `global` has them; `None` on a node without the service, as
+    /// hidden nodes are.
+    pub fn global(&self) -> Option<Global> {
+        let service = self.extension::<Kept>().0.get()?.clone();
+        Some(Global { node: self.clone(), service })
+    }
 }
 
 impl Global {
     /// The other nodes of the cluster, in order: those that this one has synchronised with, and those
     /// that these know.
     pub fn known(&self) -> Vec<NodeName> {
-        self.state.lock().known()
+        self.service.state.lock().known()
     }
 
     /// The nodes that have exchanged names with this one, or said that they know it; in order.
     pub fn synced(&self) -> Vec<NodeName> {
-        self.state.lock().synced()
+        self.service.state.lock().synced()
     }
 
     /// All names, in order (`global:registered_names/0`).
     pub fn names(&self) -> Vec<Term> {
-        self.state.lock().names().names()
+        self.service.state.lock().names().names()
     }
 
     /// The process that has a name (`global:whereis_name/1`).
     pub fn whereis(&self, name: &Term) -> Option<Pid> {
-        let pid = self.state.lock().names().pid(name).cloned()?;
+        let pid = self.service.state.lock().names().pid(name).cloned()?;
         let here = pid.node == *self.node.name().as_atom();
         (!here || self.node.is_alive(&pid)).then_some(pid)
     }
@@ -205,21 +223,12 @@ impl Global {
     /// From now on connections that go down are no reason to warn other nodes of a partition: for
     /// programs that leave the cluster but go on. [`Node::shutdown`] does it by itself.
     pub fn prepare_to_leave(&self) {
-        let _ = self.server.send(Input::Leave);
-    }
-
-    /// `global:resolve_it(Method, Name, Pid1, Pid2)`, which other nodes call when a name of a process
-    /// of this node is also that of another; for the service that runs functions for others.
-    ///
-    /// # Errors
-    /// What a BEAM would raise.
-    pub async fn resolve_it(&self, arguments: &[Term]) -> Result<Term, Exception> {
-        resolve::resolve_it(&self.node.process_labelled("global: resolver"), arguments).await
+        let _ = self.service.server.send(Input::Leave);
     }
 
     async fn change(&self, change: Change) -> Result<bool, GlobalError> {
         let (answer, outcome) = oneshot::channel();
-        self.registrar.send(Wish { change, answer }).map_err(|_| GlobalError::Stopped)?;
+        self.service.registrar.send(Wish { change, answer }).map_err(|_| GlobalError::Stopped)?;
         outcome.await.unwrap_or(Err(GlobalError::Stopped))
     }
 }

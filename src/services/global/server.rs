@@ -24,9 +24,21 @@ use crate::tuple;
 /// What happens to the server beside what is in its mailbox.
 #[derive(Debug)]
 pub(super) enum Input {
-    LockIsSet { node: NodeName, tag: i64, requester: Term },
-    Stuck { node: NodeName, tag: i64 },
-    Resolved { node: NodeName, tag: i64, here: Vec<Op>, there: Vec<Op> },
+    LockIsSet {
+        node: NodeName,
+        tag: i64,
+        requester: Term,
+    },
+    Stuck {
+        node: NodeName,
+        tag: i64,
+    },
+    Resolved {
+        node: NodeName,
+        tag: i64,
+        here: Vec<Op>,
+        there: Vec<Op>,
+    },
     Unreachable(NodeName),
     /// Where a watched process lives cannot be connected to.
     NoWatch(Atom),

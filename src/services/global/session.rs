@@ -7,8 +7,8 @@
 
 use super::state::{Action, Conflict, GlobalState, Peer, ToLocker};
 use super::terms::{
-    ACK_VERSION, Entry, OLDEST, Op, VERSION, Versions, global_resource, lock_term, node_term,
-    nodes_term, ops_term, read_nodes, server_on, version_of,
+    ACK_VERSION, Entry, OLDEST, Op, VERSION, Versions, global_resource, lock_term, node_term, nodes_term, ops_term,
+    read_nodes, server_on, version_of,
 };
 use crate::atom;
 use crate::etf::{Pid, Term};

@@ -138,8 +138,7 @@ fn a_session_with_a_beam_is_acknowledged_and_ends_in_a_common_table() {
 
     let theirs = list![tuple!["theirs", pid("a@h", 60), method()]];
     let actions = us.cast(tuple![atom!("exchange"), atom!("a@h"), theirs, Term::NIL, tag]);
-    let resolved =
-        tuple![atom!("resolved"), atom!("b@h"), Term::NIL, Term::NIL, atom!("unused"), Term::NIL, 4711];
+    let resolved = tuple![atom!("resolved"), atom!("b@h"), Term::NIL, Term::NIL, atom!("unused"), Term::NIL, 4711];
     assert_eq!(sent_to(&actions, "a@h"), [&tuple![atom!("$gen_cast"), resolved]]);
     assert_eq!(us.pid_of("theirs"), None);
 
