@@ -106,7 +106,6 @@ impl Gatekeeper for Gate {
 /// We, listening and registered.
 struct Us {
     local: LocalIdentity,
-    port: u16,
     gate: Arc<Gate>,
     asked: mpsc::UnboundedReceiver<Asked>,
     connected: mpsc::UnboundedReceiver<Established>,
@@ -120,7 +119,15 @@ impl Us {
     }
 
     async fn registered_as(epmd: &Epmd, cookie: Cookie, change: impl Fn(EpmdEntry) -> EpmdEntry) -> Self {
-        let mut local = us();
+        Self::named(us(), epmd, cookie, change).await
+    }
+
+    async fn named(
+        mut local: LocalIdentity,
+        epmd: &Epmd,
+        cookie: Cookie,
+        change: impl Fn(EpmdEntry) -> EpmdEntry,
+    ) -> Self {
         let listener = Listener::bind(&[LOOPBACK], 0).await.unwrap();
         let port = listener.port();
         let entry = change(EpmdEntry::new(local.name.as_ref().unwrap().name(), port));
@@ -136,7 +143,7 @@ impl Us {
         });
         let stop = CancellationToken::new();
         tokio::spawn(listener.run(local.clone(), gate.clone(), Duration::from_secs(7), stop.clone()));
-        Self { local, port, gate, asked, connected, _registration: registration, _stop: stop.drop_guard() }
+        Self { local, gate, asked, connected, _registration: registration, _stop: stop.drop_guard() }
     }
 
     async fn next_connection(&mut self) -> Established {
@@ -236,8 +243,10 @@ async fn every_release_gives_us_a_name_and_the_next_creation_when_we_return() {
 async fn we_give_a_name_to_a_node_of_every_release() {
     for otp in otp::available() {
         let epmd = Epmd::start(&otp).await;
-        let mut us = Us::start(&epmd, cookie()).await;
-        let beam = Beam::start(&otp, &epmd, BeamOptions::named("undefined")).await;
+        let short = LocalIdentity::named(name(&format!("{}@localhost", unique("gusset"))), Creation(0));
+        let mut us = Us::named(short, &epmd, cookie(), |entry| entry).await;
+        // With `-name undefined` a node needs a host with a dot, which OTP 23 looks for in vain on many machines.
+        let beam = Beam::start(&otp, &epmd, BeamOptions::named("undefined").short()).await;
         let connect = format!("net_kernel:connect_node({})", our_atom(&us.local));
         assert_eq!(beam.value(&connect).await, "true", "OTP {}", otp.release);
         let up = us.next_connection().await;
@@ -264,6 +273,9 @@ async fn a_second_connection_replaces_the_first_on_releases_that_do_so() {
         assert!(matches!(error, ConnectError::AliveKept { .. }), "{error}");
         assert!(beam.eval_bool(&up).await, "the first connection stays");
 
+        // Until it has noticed that, it closes on a further attempt without a word.
+        let at_rest = format!("lists:member(up, tuple_to_list(hd(ets:lookup(sys_dist, {}))))", our_atom(&local));
+        beam.wait_until(&at_rest, SOON).await.unwrap();
         let mut again = local.clone();
         again.creation.0 += 1;
         let limited = DialOptions { setup_timeout: Duration::from_secs(1), ..options(&epmd) };
@@ -392,6 +404,10 @@ async fn beams_of_every_release_find_each_other_and_us_through_our_epmd() {
         let creation = beam.eval_int("erts_internal:get_creation()").await;
         assert!(creation > 1_600_000_000, "our EPMD gave it the time as creation: {creation}");
         for other in &beams {
+            // OTP 23 lacks what 26 and later ask for, so those do not connect.
+            if beam.otp.release.min(other.otp.release) < 25 && beam.otp.release.max(other.otp.release) > 25 {
+                continue;
+            }
             assert_eq!(beam.value(&format!("net_adm:ping({})", other.atom())).await, "pong");
         }
         let names = beam.value("{ok, N} = net_adm:names({127,0,0,1}), length(N)").await;
