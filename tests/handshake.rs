@@ -1,4 +1,5 @@
 //! The handshake and EPMD against real BEAM nodes of every release.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 

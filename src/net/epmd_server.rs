@@ -307,7 +307,7 @@ const FIRST_CREATION: u32 = 4;
 pub const MAX_REGISTERED: usize = 4096;
 
 /// How many connections may be open that are not registered: a question takes a millisecond, and those who
-/// connect and stay silent hold a socket for [`IDLE_TIMEOUT`].
+/// connect and stay silent hold a socket for a minute.
 pub const MAX_ASKING: usize = 512;
 
 /// How many names that are gone are remembered, so that they come back with another creation
