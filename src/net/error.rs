@@ -116,7 +116,7 @@ pub enum ConnectError {
     },
     /// The peer does not let go of an older connection.
     #[error(
-        "{peer}: it still holds an older connection with us (OTP 23 and 24 wait until that has died): try again after its net_ticktime"
+        "{peer}: after {after:?} it still holds an older connection with us (OTP 23 and 24 wait until that has died): try again after its net_ticktime"
     )]
     OldConnectionAlive {
         /// Whom we dialled.
