@@ -222,8 +222,8 @@ async fn erl_call_talks_to_us() {
             let output = within(LATER, "erl_call", command.output()).await.unwrap();
             (String::from_utf8_lossy(&output.stdout).into_owned(), output)
         };
-        let (answer, output) = run(&["-a", "m echo [{a,[1,2]}]"]).await;
-        assert_eq!(answer, "{a, [1, 2]}", "{output:?}");
+        let (answer, output) = run(&["-a", "m echo [{a,[b,1.5]}]"]).await;
+        assert_eq!(answer, "{a, [b, 1.500000]}", "{output:?}");
         let (answer, output) = run(&["-a", "no no [1]"]).await;
         assert!(answer.contains("undef"), "{output:?}");
         let (answer, output) = run(&["-a", "erlang node []"]).await;
@@ -240,7 +240,7 @@ async fn functions_of_a_beam_return_and_raise_here() {
         let them = name_of(&beam);
         let sum: i64 = node.rpc(&them, "lists", "sum", (vec![1, 2, 3],)).await.unwrap();
         assert_eq!(sum, 6);
-        let name: String = node.rpc(&them, "erlang", "node", ()).await.unwrap();
+        let name: gusset::Atom = node.rpc(&them, "erlang", "node", ()).await.unwrap();
         assert_eq!(name, them.as_str());
         let exception =
             async |module, function, args: Vec<Term>| match node.rpc::<Term>(&them, module, function, args).await {
@@ -257,21 +257,22 @@ async fn functions_of_a_beam_return_and_raise_here() {
         assert_eq!((wrong.class, wrong.reason.to_string()), (Class::Error, "badarg".to_owned()));
         assert!(!wrong.stack.is_empty());
         let timeout = Duration::from_millis(100);
-        let late = node.rpc_timeout::<Term>(&them, "timer", "sleep", (5000,), timeout).await;
+        let late = node.rpc_timeout::<Term>(&them, "timer", "sleep", (500,), timeout).await;
         assert!(matches!(late, Err(CallError::Timeout(after)) if after == timeout), "{late:?}");
         let other = node.rpc::<i64>(&them, "erlang", "node", ()).await;
         assert!(matches!(other, Err(CallError::Decode(_))), "{other:?}");
         beam.value("gusset_fixture:collect(box)").await;
         node.rpc_cast(&them, "erlang", "send", (a!("box"), a!("hello"))).await.unwrap();
         assert_eq!(beam.value("gusset_fixture:collected(box, 1, 5000)").await, "[hello]");
-        let own: String = node.rpc(node.name(), "erlang", "node", ()).await.unwrap();
+        let own: gusset::Atom = node.rpc(node.name(), "erlang", "node", ()).await.unwrap();
         assert_eq!(own, node.name().as_str());
         beam.assert_clean_log().await;
-        // The connection goes while the call runs.
+        // The connection goes while the call runs (the one that came too late ends first).
+        let sleeping =
+            "[P || P <- processes(), process_info(P, current_function) =:= {current_function, {timer, sleep, 1}}]";
+        beam.wait_until(&format!("{sleeping} =:= []"), SOON).await.unwrap();
         let call = node.rpc::<Term>(&them, "timer", "sleep", (60_000,));
         let (lost, _) = tokio::join!(call, async {
-            let sleeping =
-                "[P || P <- processes(), process_info(P, current_function) =:= {current_function, {timer, sleep, 1}}]";
             beam.wait_until(&format!("{sleeping} =/= []"), SOON).await.unwrap();
             node.disconnect(&them)
         });

@@ -70,7 +70,15 @@ impl Answer {
     /// # Errors
     /// When the value cannot be a term.
     pub fn reply<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
-        etf::to_payload(value).map(Self::Reply)
+        Self::payload(value).map(Self::Reply)
+    }
+
+    /// A value as [`Stop`](Self::Stop) takes it.
+    ///
+    /// # Errors
+    /// When the value cannot be a term.
+    pub fn payload<T: Serialize + ?Sized>(value: &T) -> Result<Payload, EncodeError> {
+        etf::to_payload(value)
     }
 }
 
