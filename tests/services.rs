@@ -262,9 +262,10 @@ async fn what_a_beam_prints_for_us_arrives_in_our_log() {
             {io:get_line(\"> \"), io:columns(), io:getopts(), io:read(\"\"), io:request(group_leader(), what), \
              io:requests(group_leader(), [{put_chars, unicode, \"x\"}, nl])}";
         let expression = expression.replace("NODE", &mark);
-        let run = format!("erl_eval:exprs(element(2, erl_parse:parse_exprs(element(2, erl_scan:string({expression:?} ++ \".\")))), [])");
-        beam.value(&format!("code:ensure_loaded(erl_eval), {run} =/= 0")).await;
-        let user = format!("U = rpc:call({}, erlang, whereis, [user]), true = group_leader(U, self()), {expression}", atom(&node));
+        let user = format!(
+            "U = rpc:call({}, erlang, whereis, [user]), true = group_leader(U, self()), {expression}",
+            atom(&node)
+        );
         let results = beam.value(&user).await;
         assert!(results.starts_with("{eof,{error,enotsup},["), "{results}");
         assert!(results.contains("{encoding,unicode}"), "{results}");

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use serde::Serialize;
 
 use crate::atom;
-use crate::etf::{self, DecodeError, Encoder, Limits, Payload, Pid, Reader, Ref, Term};
+use crate::etf::{self, DecodeError, Encoder, Limits, MAX_REF_WORDS, Payload, Pid, Reader, Ref, Term};
 use crate::node::{Process, SendError, Target};
 
 /// A message to a server, by its envelope.
@@ -129,6 +129,11 @@ impl ReplyTo {
             Tag::Alias(alias) | Tag::Other { alias: Some(alias), .. } => Target::Alias(alias.clone()),
             Tag::Ref(_) | Tag::Other { .. } => Target::Pid(self.pid.clone()),
         }
+    }
+
+    /// True where the caller runs OTP 26 or later: only these have aliases of five words.
+    pub(crate) fn is_otp_26(&self) -> bool {
+        matches!(&self.tag, Tag::Alias(alias) if alias.words().len() == MAX_REF_WORDS)
     }
 
     /// Replies with a value.
