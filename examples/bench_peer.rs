@@ -9,7 +9,7 @@ use std::error::Error;
 use bytes::Bytes;
 use gusset::etf::{DecodeError, Reader};
 use gusset::node::Target;
-use gusset::services::gen_server::{ReplyTo, Request};
+use gusset::services::Envelope;
 use gusset::{Atom, Cookie, EpmdMode, Message, Node, Payload, Pid, Process, atom};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -90,9 +90,9 @@ async fn tell<T: serde::Serialize>(bench: &Process, to: Pid, message: &T) {
 }
 
 async fn answer(bench: &Process, message: &Payload) {
-    let Request::Call { from, request } = Request::of(message) else { return };
+    let Envelope::Call(from, request) = Envelope::of(message) else { return };
     if let Ok((_, number)) = request.decode::<(Atom, i64)>() {
-        let _ = ReplyTo::reply(&from, bench, &(atom!("pong"), number)).await;
+        let _ = from.reply(bench, &(atom!("pong"), number)).await;
     }
 }
 

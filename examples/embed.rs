@@ -14,8 +14,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use gusset::node::Exception;
-use gusset::services::gen_server::Request;
-use gusset::{Cookie, EpmdMode, Node, Term};
+use gusset::services::Envelope;
+use gusset::{Cookie, EpmdMode, Node, Term, atom};
 use serde::{Deserialize, Serialize};
 
 /// What can be asked: `{:take, "bolt", 3}` or `:parts`.
@@ -49,17 +49,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // :rpc.call(node, Stock, :level, ["bolt"])
     let levels = stock.clone();
-    node.export("Elixir.Stock", "level", 1, move |_, args| {
+    node.export(atom!("Elixir.Stock"), atom!("level"), 1, move |_, args| {
         let level = args.first().and_then(Term::as_str).and_then(|part| levels.lock().ok()?.get(part).copied());
         async move { level.map(Term::from).ok_or_else(Exception::badarg) }
-    })?;
+    });
 
     let mut server = node.register("stock")?;
     println!("{name} is up; ask it GenServer.call({{:stock, :\"{name}\"}}, {{:take, \"bolt\", 3}})");
     loop {
         let message = server.recv().await?;
         let Some(payload) = message.payload() else { continue };
-        let Request::Call { from, request } = Request::of(payload) else { continue };
+        let Envelope::Call(from, request) = Envelope::of(payload) else { continue };
         match request.decode::<Question>() {
             Ok(question) => from.reply(&server, &answer(&stock, question)).await?,
             Err(error) => eprintln!("no such question: {error}"),

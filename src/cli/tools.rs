@@ -123,7 +123,8 @@ pub(super) async fn call(args: CallArgs) -> Result<(), Failure> {
         terms.push(term(text)?);
     }
     let node = connect(&target, &args.peer).await?;
-    let result = node.rpc_term(&target.name, module, function, terms, args.peer.timeout()?).await?;
+    let answer = node.rpc_payload(&target.name, module, function, terms, args.peer.timeout()?).await?;
+    let result = answer.term().map_err(|error| Failure::other(format!("the answer cannot be printed: {error}")))?;
     Output::new(args.peer.json).line(|| result.to_string(), || json!({"result": result.to_string()}));
     node.shutdown().await;
     Ok(())
@@ -149,7 +150,7 @@ pub(super) async fn send(args: SendArgs) -> Result<(), Failure> {
     let name = Atom::new(&args.name).map_err(|error| Failure::configuration(error.to_string()))?;
     let message = term(&args.message)?;
     let node = connect(&target, &args.peer).await?;
-    let mut process = node.process();
+    let process = node.process();
     let to = Target::NameOn(name.clone(), target.name.clone());
     // The monitor tells whether anybody is there: its answer comes before the connection ends, and a
     // message for nobody would vanish without a word.

@@ -263,3 +263,177 @@ const EVENTS_KEPT: usize = 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A strategy that panics does so again: not in a tight loop.
 const RESTART_PAUSE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::BoxFuture;
+    use futures_util::stream::BoxStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::discovery::{Health, LinkStatus, Static};
+
+    fn name(text: &str) -> NodeName {
+        NodeName::new(text).unwrap()
+    }
+
+    /// A mesh whose dials do as they are told.
+    struct Scripted {
+        connected: Mutex<BTreeSet<NodeName>>,
+        dials: AtomicUsize,
+        how: fn(usize) -> How,
+        news: broadcast::Sender<MeshEvent>,
+        dialled: mpsc::UnboundedSender<NodeName>,
+    }
+
+    #[derive(Clone, Copy)]
+    enum How {
+        Connect,
+        Hang,
+        Panic,
+    }
+
+    impl Scripted {
+        fn new(how: fn(usize) -> How) -> (Arc<Self>, mpsc::UnboundedReceiver<NodeName>) {
+            let (dialled, dials) = mpsc::unbounded_channel();
+            let news = broadcast::channel(16).0;
+            (Arc::new(Self { connected: Mutex::default(), dials: AtomicUsize::new(0), how, news, dialled }), dials)
+        }
+
+        fn cut(&self, peer: &str) {
+            self.connected.lock().remove(&name(peer));
+            self.news.send(MeshEvent::Down { name: name(peer), reason: "cut".to_owned() }).unwrap();
+        }
+    }
+
+    impl Mesh for Scripted {
+        fn name(&self) -> NodeName {
+            name("me@h")
+        }
+
+        fn connected(&self) -> Vec<NodeName> {
+            self.connected.lock().iter().cloned().collect()
+        }
+
+        fn connect(&self, target: DialTarget) -> BoxFuture<'static, Result<(), DialFailure>> {
+            let _ = self.dialled.send(target.name.clone());
+            match (self.how)(self.dials.fetch_add(1, Ordering::Relaxed)) {
+                How::Connect => {
+                    self.connected.lock().insert(target.name.clone());
+                    let _ = self.news.send(MeshEvent::Up(target.name));
+                    Box::pin(std::future::ready(Ok(())))
+                }
+                How::Hang => Box::pin(std::future::pending()),
+                How::Panic => panic!("a mesh with a defect"),
+            }
+        }
+
+        fn disconnect(&self, name: &NodeName, _reason: &str) {
+            self.connected.lock().remove(name);
+        }
+
+        fn events(&self) -> BoxStream<'static, MeshEvent> {
+            let news = self.news.subscribe();
+            futures_util::stream::unfold(news, |mut news| async { Some((news.recv().await.ok()?, news)) }).boxed()
+        }
+    }
+
+    fn start(mesh: Arc<Scripted>) -> DiscoveryHandle {
+        Discovery::new(ReconcileConfig::default()).topology("list", Static::new([name("a@h").into()])).start(mesh)
+    }
+
+    async fn until<T>(
+        events: &mut broadcast::Receiver<DiscoveryEvent>,
+        pick: impl Fn(DiscoveryEvent) -> Option<T>,
+    ) -> T {
+        loop {
+            if let Some(picked) = pick(events.recv().await.unwrap()) {
+                return picked;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_link_is_dialled_again_as_soon_as_the_mesh_tells() {
+        let (mesh, mut dials) = Scripted::new(|_| How::Connect);
+        let discovery = start(mesh.clone());
+        assert_eq!(dials.recv().await, Some(name("a@h")));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let before = Instant::now();
+        mesh.cut("a@h");
+        assert_eq!(dials.recv().await, Some(name("a@h")));
+        assert!(before.elapsed() < Duration::from_millis(10));
+        assert!(dials.try_recv().is_err());
+        drop(discovery);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dial_that_never_ends_or_panics_is_a_failure_with_a_retry() {
+        let (mesh, mut dials) = Scripted::new(|nth| if nth == 0 { How::Hang } else { How::Panic });
+        let discovery = start(mesh);
+        let mut events = discovery.events();
+        let failed = |event| match event {
+            DiscoveryEvent::ConnectFailed { kind, retry_in, .. } => Some((kind, retry_in.is_some())),
+            _ => None,
+        };
+        let began = Instant::now();
+        assert_eq!(until(&mut events, failed).await, (FailureKind::Timeout, true));
+        let limit = ReconcileConfig::default().dial_limit;
+        assert!((limit..limit * 2).contains(&began.elapsed()));
+        assert_eq!(until(&mut events, failed).await, (FailureKind::Other, true));
+        assert!(dials.recv().await.is_some() && dials.recv().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_strategy_that_panics_is_degraded_and_started_again() {
+        struct Flaky(Arc<AtomicUsize>);
+        impl Strategy for Flaky {
+            fn kind(&self) -> &'static str {
+                "flaky"
+            }
+            fn run(&self, own: NodeName, report: Reporter) -> BoxFuture<'static, ()> {
+                assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "a strategy with a defect");
+                Static::new([name("a@h").into()]).run(own, report)
+            }
+        }
+        let (mesh, mut dials) = Scripted::new(|_| How::Connect);
+        let discovery = Discovery::new(ReconcileConfig::default()).topology("flaky", Flaky(Arc::default())).start(mesh);
+        let mut events = discovery.events();
+        until(&mut events, |event| matches!(event, DiscoveryEvent::Degraded { .. }).then_some(())).await;
+        assert!(matches!(discovery.snapshot().topologies[0].health, Health::Degraded { .. }));
+        until(&mut events, |event| matches!(event, DiscoveryEvent::Recovered { .. }).then_some(())).await;
+        assert_eq!(dials.recv().await, Some(name("a@h")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_lost_news_the_links_are_looked_at() {
+        let (mesh, mut dials) = Scripted::new(|_| How::Connect);
+        let discovery = start(mesh.clone());
+        dials.recv().await;
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert!(matches!(discovery.snapshot().peers[0].link, LinkStatus::Up { .. }));
+        mesh.connected.lock().clear();
+        let before = Instant::now();
+        mesh.news.send(MeshEvent::Lagged).unwrap();
+        dials.recv().await;
+        assert!(before.elapsed() < Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_stopped_it_dials_no_more_and_leaves_links_alone() {
+        let (mesh, mut dials) = Scripted::new(|_| How::Connect);
+        let discovery = start(mesh.clone());
+        dials.recv().await;
+        let mut events = discovery.events();
+        discovery.stop().await;
+        assert_eq!(mesh.connected(), [name("a@h")]);
+        while events.try_recv().is_ok() {}
+        mesh.connected.lock().clear();
+        let _ = mesh.news.send(MeshEvent::Lagged);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(dials.try_recv().is_err());
+    }
+}

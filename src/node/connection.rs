@@ -59,13 +59,35 @@ impl Connection {
 
     /// Sends a protocol signal; these pass the byte budget, as in a BEAM.
     pub(crate) fn signal(&self, control: &Control) {
-        self.channel.push(Outgoing::signal(control, self.flags));
+        if self.can_say(control) {
+            self.channel.push(Outgoing::signal(control, self.flags));
+        }
+    }
+
+    /// The same, in its place among what a process has sent: a signal that names no sender would else
+    /// overtake a large message of that process.
+    pub(crate) fn signal_by(&self, sender: &Pid, control: &Control) {
+        if self.can_say(control) {
+            self.channel.push(Outgoing::signal(control, self.flags).sent_by(sender));
+        }
+    }
+
+    /// Some signals have no form for some peers (an old one, a C node); a BEAM leaves them out too.
+    fn can_say(&self, control: &Control) -> bool {
+        let can = control.is_expressible(self.flags);
+        if !can {
+            tracing::debug!(peer = %self.name, ?control, "the peer has no form for this signal");
+        }
+        can
     }
 
     /// Sends a protocol signal with a reason or another term.
-    pub(crate) fn signal_with(&self, control: &Control, payload: &Payload) {
+    pub(crate) fn signal_with(&self, sender: &Pid, control: &Control, payload: &Payload) {
+        if !self.can_say(control) {
+            return;
+        }
         match Outgoing::with_term_bytes(control, self.flags, payload) {
-            Ok(outgoing) => self.channel.push(outgoing),
+            Ok(outgoing) => self.channel.push(outgoing.sent_by(sender)),
             Err(error) => {
                 // A peer that never hears of an exit or a DOWN waits for ever: better without a reason.
                 tracing::error!(peer = %self.name, ?control, %error, "the reason of a signal cannot be sent on");
@@ -74,7 +96,7 @@ impl Connection {
                     Ok::<_, std::convert::Infallible>(())
                 });
                 match plain {
-                    Ok(outgoing) => self.channel.push(outgoing),
+                    Ok(outgoing) => self.channel.push(outgoing.sent_by(sender)),
                     Err(never) => match never {},
                 }
             }

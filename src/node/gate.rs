@@ -112,8 +112,8 @@ impl Core {
         let slot = Arc::new(Mutex::new(None));
         let mut filled = slot.lock();
         let receiver = Inbound::new(self.clone(), slot.clone());
-        let channel = channel::start(
-            established.stream,
+        let channel = channel::start_split(
+            established.stream.into_split(),
             established.leftover,
             negotiated.flags,
             if hidden { HiddenPeer::Yes } else { HiddenPeer::No },

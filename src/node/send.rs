@@ -65,7 +65,8 @@ pub(crate) async fn exit2(core: &Arc<Core>, from: &Pid, to: &Pid, reason: &Reaso
         return Ok(());
     }
     let connection = core.connection_for(&target).await?;
-    connection.signal_with(&Control::Exit2 { from: from.clone(), to: ExitTarget::Pid(to.clone()) }, reason.payload());
+    let control = Control::Exit2 { from: from.clone(), to: ExitTarget::Pid(to.clone()) };
+    connection.signal_with(from, &control, reason.payload());
     Ok(())
 }
 

@@ -35,7 +35,7 @@ impl Core {
                 match link.connection {
                     Some(connection) if link.active => {
                         let control = Control::Exit { from: entry.pid.clone(), to: partner };
-                        connection.signal_with(&control, reason.payload());
+                        connection.signal_with(&entry.pid, &control, reason.payload());
                     }
                     Some(_) => {}
                     None => {
@@ -47,7 +47,7 @@ impl Core {
             }
             for (reference, watcher) in left.watchers {
                 self.table.forget_watcher(&reference, &watcher);
-                self.tell_watcher(reference, watcher, &reason);
+                self.tell_watcher(&entry.pid, reference, watcher, &reason);
             }
             for (reference, monitor) in left.monitors {
                 self.stop_watching(&entry.pid, &reference, monitor);
@@ -55,11 +55,11 @@ impl Core {
         }
     }
 
-    fn tell_watcher(&self, reference: Ref, watcher: Watcher, reason: &Reason) {
+    fn tell_watcher(&self, ended: &Pid, reference: Ref, watcher: Watcher, reason: &Reason) {
         match watcher.connection {
             Some(connection) => {
                 let control = Control::MonitorExit { from: watcher.wire, to: watcher.pid, reference };
-                connection.signal_with(&control, reason.payload());
+                connection.signal_with(ended, &control, reason.payload());
             }
             None => {
                 if let Some(entry) = self.table.by_pid(&watcher.pid) {
@@ -195,7 +195,7 @@ impl Core {
         });
         if !linked {
             let control = Control::Exit { from: to.clone(), to: from };
-            connection.signal_with(&control, Reason::noproc().payload());
+            connection.signal_with(to, &control, Reason::noproc().payload());
         }
     }
 
@@ -297,8 +297,8 @@ impl Core {
             self.table.add_watcher(&watched, &reference, watcher, || connection.involve(&watched.pid))
         });
         if !watching {
-            let control = Control::MonitorExit { from: wire, to: from, reference };
-            connection.signal_with(&control, Reason::noproc().payload());
+            let control = Control::MonitorExit { from: wire, to: from.clone(), reference };
+            connection.signal_with(&from, &control, Reason::noproc().payload());
         }
     }
 

@@ -99,13 +99,14 @@ impl Core {
                 state.watchers.insert(reference.clone(), watcher);
             }
         }
-        connection.signal(&Control::SpawnReply {
+        let reply = Control::SpawnReply {
             reference,
             to: parent,
             link: options.link,
             monitor: options.monitor,
             result: Ok(process.pid().clone()),
-        });
+        };
+        connection.signal_by(process.pid(), &reply);
         let args = args.map_or_else(|| Ok(Term::List(Vec::new())), |args| args.term());
         let args = match args {
             Ok(Term::List(args)) => args,
@@ -162,7 +163,7 @@ impl Core {
             if let Ok(child) = result {
                 if link {
                     let control = Control::Exit { from: to.clone(), to: child.clone() };
-                    connection.signal_with(&control, Reason::noproc().payload());
+                    connection.signal_with(to, &control, Reason::noproc().payload());
                 }
                 if monitor {
                     let target = ProcRef::Pid(child);

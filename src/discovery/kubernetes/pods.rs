@@ -240,3 +240,140 @@ fn generation(uid: &str, status: Option<&PodStatus>) -> u64 {
 
 /// Pods without a name are remembered up to here, to tell each once.
 const MOST_NAMELESS: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn set() -> PodSet {
+        PodSet::new(PodRules {
+            basename: "app".to_owned(),
+            template: NameTemplate::ip(),
+            service: None,
+            domain: "cluster.local".to_owned(),
+            port: PortRule::Epmd,
+            own: NodeName::new("app@10.0.0.1").unwrap(),
+            own_address: None,
+            selector: "app=app".to_owned(),
+        })
+    }
+
+    fn pod(uid: &str, ip: &str, change: impl FnOnce(&mut Value)) -> Pod {
+        let mut pod = json!({
+            "metadata": {"name": uid, "namespace": "ns", "uid": uid},
+            "status": {"phase": "Running", "podIP": ip, "conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        change(&mut pod);
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn running(uid: &str, ip: &str) -> Pod {
+        pod(uid, ip, |_| {})
+    }
+
+    fn terminating(uid: &str, ip: &str) -> Pod {
+        pod(uid, ip, |pod| pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"))
+    }
+
+    fn list(set: &mut PodSet, pods: impl IntoIterator<Item = Pod>) -> Desired {
+        assert!(!set.take_in(Event::Init, "ns"));
+        for pod in pods {
+            assert!(!set.take_in(Event::InitApply(pod), "ns"), "nothing is reported before a list is complete");
+        }
+        assert!(set.take_in(Event::InitDone, "ns"));
+        set.desired()
+    }
+
+    fn apply(set: &mut PodSet, event: Event<Pod>) -> Desired {
+        assert!(set.take_in(event, "ns"));
+        set.desired()
+    }
+
+    fn names(desired: &Desired) -> Vec<&str> {
+        desired.peers.keys().map(NodeName::as_str).collect()
+    }
+
+    fn gone(desired: &Desired) -> Vec<&str> {
+        desired.gone.iter().map(NodeName::as_str).collect()
+    }
+
+    #[test]
+    fn a_new_list_replaces_the_old_one_in_one_step_and_proves_nothing_about_the_missing() {
+        let mut set = set();
+        list(&mut set, [running("a", "10.0.0.2"), running("b", "10.0.0.3")]);
+        set.take_in(Event::Init, "ns");
+        set.take_in(Event::InitApply(running("b", "10.0.0.3")), "ns");
+        assert_eq!(names(&set.desired()), ["app@10.0.0.2", "app@10.0.0.3"], "half a list is none");
+        let desired = list(&mut set, [running("b", "10.0.0.3")]);
+        assert_eq!((names(&desired), gone(&desired)), (vec!["app@10.0.0.3"], vec![]));
+    }
+
+    #[test]
+    fn an_address_that_is_used_again_belongs_to_who_has_it_now() {
+        let mut set = set();
+        list(&mut set, [terminating("old", "10.0.0.2"), running("new", "10.0.0.2")]);
+        let desired = set.desired();
+        let candidate = desired.peers.values().next().unwrap();
+        assert_eq!((candidate.state, candidate.origin.as_str()), (CandidateState::Ready, "pod ns/new"));
+        let desired = apply(&mut set, Event::Delete(terminating("old", "10.0.0.2")));
+        assert_eq!((names(&desired), gone(&desired)), (vec!["app@10.0.0.2"], vec![]));
+    }
+
+    #[test]
+    fn a_pod_that_gets_another_address_has_left_the_old_name() {
+        let mut set = set();
+        list(&mut set, [running("a", "10.0.0.2")]);
+        let desired = apply(&mut set, Event::Apply(running("a", "10.0.0.9")));
+        assert_eq!((names(&desired), gone(&desired)), (vec!["app@10.0.0.9"], vec!["app@10.0.0.2"]));
+        assert_eq!(gone(&set.desired()), Vec::<&str>::new(), "said once");
+    }
+
+    #[test]
+    fn a_pod_whose_machine_is_silent_is_not_forgotten() {
+        let mut set = set();
+        let unknown = pod("a", "10.0.0.2", |pod| pod["status"]["phase"] = json!("Unknown"));
+        assert!(names(&list(&mut set, [unknown.clone()])).is_empty());
+        list(&mut set, [running("a", "10.0.0.2")]);
+        assert_eq!(names(&apply(&mut set, Event::Apply(unknown))), ["app@10.0.0.2"]);
+    }
+
+    #[test]
+    fn only_pods_that_run_and_have_an_address_count() {
+        let mut set = set();
+        for change in
+            [json!({"phase": "Pending"}), json!({"podIP": ""}), json!({"podIP": "x"}), json!({"phase": "Failed"})]
+        {
+            let pod = pod("a", "10.0.0.2", |pod| {
+                pod["status"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            });
+            assert!(names(&list(&mut set, [pod])).is_empty(), "{change}");
+        }
+    }
+
+    #[test]
+    fn a_restart_within_the_pod_is_another_generation() {
+        let restarts = |count: i32| {
+            pod("a", "10.0.0.2", |pod| {
+                pod["status"]["containerStatuses"] =
+                    json!([{"name": "app", "image": "", "imageID": "", "ready": true, "restartCount": count}]);
+            })
+        };
+        let mut set = set();
+        let mut generation = |pod| list(&mut set, [pod]).peers.into_values().next().unwrap().generation;
+        assert_eq!(generation(restarts(0)), generation(restarts(0)));
+        assert_ne!(generation(restarts(0)), generation(restarts(1)));
+    }
+
+    #[test]
+    fn a_pod_that_gives_no_name_is_left_out_and_remembered_once() {
+        let mut set = set();
+        set.rules.template = "{label.name}@{ip}".parse().unwrap();
+        let named = pod("b", "10.0.0.3", |pod| pod["metadata"]["labels"] = json!({"name": "cart"}));
+        assert_eq!(names(&list(&mut set, [running("a", "10.0.0.2"), named])), ["cart@10.0.0.3"]);
+        assert_eq!(set.nameless.len(), 1);
+        apply(&mut set, Event::Delete(running("a", "10.0.0.2")));
+        assert!(set.nameless.is_empty());
+    }
+}
