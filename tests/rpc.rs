@@ -35,6 +35,11 @@ fn export(node: &Node) {
         })
     });
     node.export(a!("m"), a!("panic"), 0, |_, _| async { panic!("as asked") });
+    node.export(a!("m"), a!("print"), 1, |mut context, args| async move {
+        let text = format!("printed {}\n", args.first().ok_or_else(Exception::badarg)?);
+        gusset::services::put_chars(context.process(), &text).await.map_err(|_| Exception::badarg())?;
+        Ok(tuple![a!("ok"), a!("done")])
+    });
     node.export(a!("m"), a!("never"), 0, |_, _| std::future::pending());
     node.export(a!("m"), a!("tell"), 2, |mut context, args| async move {
         let [Term::Pid(to), message] = <[Term; 2]>::try_from(args).map_err(|_| Exception::badarg())? else {
@@ -228,6 +233,10 @@ async fn erl_call_talks_to_us() {
         assert!(answer.contains("undef"), "{output:?}");
         let (answer, output) = run(&["-a", "erlang node []"]).await;
         assert_eq!(answer.trim_matches('\''), node.name().as_str(), "{output:?}");
+        if beam.otp.release >= 25 {
+            let (answer, output) = run(&["-fetch_stdout", "-a", "m print [hello]"]).await;
+            assert_eq!(answer, "printed hello\n{ok, done}", "{output:?}");
+        }
         let (answer, output) = run(&["-q"]).await;
         assert!(!node.is_shutting_down(), "{answer} {output:?}");
     })

@@ -117,6 +117,9 @@ async fn a_beam_calls_a_server_of_ours() {
         )).await);
         let from_self = format!("{{P, S}} = gen_server:call({{counter, {us}}}, from), P =:= self() andalso node(S) =:= {us}");
         assert!(beam.eval_bool(&from_self).await);
+        // A call that never leaves the node.
+        let got: Term = node.call("counter", &a!("x")).await.unwrap();
+        assert_eq!(got, tuple![a!("got"), a!("x")]);
         // A reply that comes later, from a cast.
         let waits = format!(
             "S = self(), spawn(fun() -> S ! {{later, gen_server:call({{counter, {us}}}, wait)}} end),
@@ -324,6 +327,21 @@ async fn a_process_of_ours_prints_where_its_group_leader_is() {
         let printed = format!("rpc:call({us}, m, print, [])");
         assert_eq!(within(SOON, "a call", beam.value(&printed)).await, "done");
         beam.output().line_with("printed here", SOON).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn remote_shells_are_refused_with_a_word_about_it() {
+    with_each(|node, beam| async move {
+        let us = atom(&node);
+        let loaded = async |module: &str| beam.value(&format!("rpc:call({us}, code, ensure_loaded, [{module}])")).await;
+        for module in ["shell", "iex", "'Elixir.IEx'"] {
+            assert_eq!(loaded(module).await, "{error,nofile}");
+        }
+        let refused = beam.value(&format!("rpc:call({us}, shell, start, [])")).await;
+        assert!(refused.starts_with("{badrpc,{'EXIT',{{notsup,<<\"There is no shell here"), "{refused}");
+        beam.output().line_with("There is no shell here", SOON).await.unwrap();
     })
     .await;
 }
