@@ -1,4 +1,5 @@
 //! Calling functions in both directions: rpc, erpc, rex, spawns, erl_call, with BEAM nodes of every release.
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too
 
 mod common;
 

@@ -171,10 +171,16 @@ impl ReplyTo {
 
 /// The alias in a tag; true where the tag is nothing but that.
 fn alias_of(tag: &Term) -> Option<(Ref, bool)> {
-    let Term::ImproperList(head, tail) = tag else { return None };
+    let Term::ImproperList(head, _) = tag else { return None };
+    let inner = || only_alias(head.first().filter(|_| head.len() == 1)?);
+    only_alias(tag).map(|alias| (alias, true)).or_else(|| inner().map(|alias| (alias, false)))
+}
+
+/// `[alias|Alias]`.
+fn only_alias(term: &Term) -> Option<Ref> {
+    let Term::ImproperList(head, tail) = term else { return None };
     match (head.as_slice(), tail.as_ref()) {
-        ([word], Term::Ref(alias)) if word.is_atom("alias") => Some((alias.clone(), true)),
-        ([inner], _) => alias_of(inner).filter(|(_, whole)| *whole).map(|(alias, _)| (alias, false)),
+        ([word], Term::Ref(alias)) if word.is_atom("alias") => Some(alias.clone()),
         _ => None,
     }
 }
