@@ -1,4 +1,5 @@
 //! Calling functions in both directions: rpc, erpc, rex, spawns, erl_call, with BEAM nodes of every release.
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too
 
 mod common;
 
@@ -35,6 +36,11 @@ fn export(node: &Node) {
         })
     });
     node.export(a!("m"), a!("panic"), 0, |_, _| async { panic!("as asked") });
+    node.export(a!("m"), a!("print"), 1, |mut context, args| async move {
+        let text = format!("printed {}\n", args.first().ok_or_else(Exception::badarg)?);
+        gusset::services::put_chars(context.process(), &text).await.map_err(|_| Exception::badarg())?;
+        Ok(tuple![a!("ok"), a!("done")])
+    });
     node.export(a!("m"), a!("never"), 0, |_, _| std::future::pending());
     node.export(a!("m"), a!("tell"), 2, |mut context, args| async move {
         let [Term::Pid(to), message] = <[Term; 2]>::try_from(args).map_err(|_| Exception::badarg())? else {
@@ -222,12 +228,16 @@ async fn erl_call_talks_to_us() {
             let output = within(LATER, "erl_call", command.output()).await.unwrap();
             (String::from_utf8_lossy(&output.stdout).into_owned(), output)
         };
-        let (answer, output) = run(&["-a", "m echo [{a,[1,2]}]"]).await;
-        assert_eq!(answer, "{a, [1, 2]}", "{output:?}");
+        let (answer, output) = run(&["-a", "m echo [{a,[b,1.5]}]"]).await;
+        assert_eq!(answer, "{a, [b, 1.500000]}", "{output:?}");
         let (answer, output) = run(&["-a", "no no [1]"]).await;
         assert!(answer.contains("undef"), "{output:?}");
         let (answer, output) = run(&["-a", "erlang node []"]).await;
         assert_eq!(answer.trim_matches('\''), node.name().as_str(), "{output:?}");
+        if beam.otp.release >= 25 {
+            let (answer, output) = run(&["-fetch_stdout", "-a", "m print [hello]"]).await;
+            assert_eq!(answer, "printed hello\n{ok, done}", "{output:?}");
+        }
         let (answer, output) = run(&["-q"]).await;
         assert!(!node.is_shutting_down(), "{answer} {output:?}");
     })
@@ -240,7 +250,7 @@ async fn functions_of_a_beam_return_and_raise_here() {
         let them = name_of(&beam);
         let sum: i64 = node.rpc(&them, "lists", "sum", (vec![1, 2, 3],)).await.unwrap();
         assert_eq!(sum, 6);
-        let name: String = node.rpc(&them, "erlang", "node", ()).await.unwrap();
+        let name: gusset::Atom = node.rpc(&them, "erlang", "node", ()).await.unwrap();
         assert_eq!(name, them.as_str());
         let exception =
             async |module, function, args: Vec<Term>| match node.rpc::<Term>(&them, module, function, args).await {
@@ -257,21 +267,22 @@ async fn functions_of_a_beam_return_and_raise_here() {
         assert_eq!((wrong.class, wrong.reason.to_string()), (Class::Error, "badarg".to_owned()));
         assert!(!wrong.stack.is_empty());
         let timeout = Duration::from_millis(100);
-        let late = node.rpc_timeout::<Term>(&them, "timer", "sleep", (5000,), timeout).await;
+        let late = node.rpc_timeout::<Term>(&them, "timer", "sleep", (500,), timeout).await;
         assert!(matches!(late, Err(CallError::Timeout(after)) if after == timeout), "{late:?}");
         let other = node.rpc::<i64>(&them, "erlang", "node", ()).await;
         assert!(matches!(other, Err(CallError::Decode(_))), "{other:?}");
         beam.value("gusset_fixture:collect(box)").await;
         node.rpc_cast(&them, "erlang", "send", (a!("box"), a!("hello"))).await.unwrap();
         assert_eq!(beam.value("gusset_fixture:collected(box, 1, 5000)").await, "[hello]");
-        let own: String = node.rpc(node.name(), "erlang", "node", ()).await.unwrap();
+        let own: gusset::Atom = node.rpc(node.name(), "erlang", "node", ()).await.unwrap();
         assert_eq!(own, node.name().as_str());
         beam.assert_clean_log().await;
-        // The connection goes while the call runs.
+        // The connection goes while the call runs (the one that came too late ends first).
+        let sleeping =
+            "[P || P <- processes(), process_info(P, current_function) =:= {current_function, {timer, sleep, 1}}]";
+        beam.wait_until(&format!("{sleeping} =:= []"), SOON).await.unwrap();
         let call = node.rpc::<Term>(&them, "timer", "sleep", (60_000,));
         let (lost, _) = tokio::join!(call, async {
-            let sleeping =
-                "[P || P <- processes(), process_info(P, current_function) =:= {current_function, {timer, sleep, 1}}]";
             beam.wait_until(&format!("{sleeping} =/= []"), SOON).await.unwrap();
             node.disconnect(&them)
         });
