@@ -95,6 +95,7 @@ impl Driver {
         self.process.monitor_nodes();
         // Those that were there before the service was.
         for node in self.node.nodes() {
+            self.post.opened(&node);
             self.state.lock().node_up(&node);
         }
         self.act().await;
@@ -131,6 +132,7 @@ impl Driver {
         let name = event.name();
         match event {
             NodeEvent::Up { hidden, .. } => {
+                self.post.opened(name);
                 if let Some(waiting) = self.unplaced.remove(name.as_atom()) {
                     for (watch, pid) in waiting {
                         self.watch(watch, pid).await;
@@ -141,13 +143,14 @@ impl Driver {
                 }
             }
             NodeEvent::Down { hidden: false, .. } => {
+                self.post.closed(name);
                 let mut state = self.state.lock();
                 if self.node.is_shutting_down() {
                     state.prepare_shutdown();
                 }
                 state.node_down(name);
             }
-            NodeEvent::Down { .. } => {}
+            NodeEvent::Down { .. } => self.post.closed(name),
         }
     }
 
