@@ -142,6 +142,13 @@ impl Victim {
         Self { runtime, member }
     }
 
+    /// Connects; all that belongs to the connection runs in the runtime that will be killed.
+    async fn connect(&self, beam: &Beam) {
+        let (node, name) = (self.member.node.clone(), name_of(beam));
+        let dial = self.runtime.spawn(async move { node.connect(name).await });
+        within(SOON, "connect", dial).await.expect("not cancelled").expect("connects");
+    }
+
     fn kill(self) {
         self.runtime.shutdown_background();
     }
@@ -413,7 +420,6 @@ async fn one_broken_connection_throws_out_both_ends_and_they_can_come_back() {
 
 #[tokio::test]
 async fn a_node_that_restarts_again_and_again_leaves_neither_locks_nor_names() {
-    let _ = tracing_subscriber::fmt().with_env_filter("gusset=debug").try_init();
     let otp = require!(otp::get(27));
     let epmd = Epmd::start(&otp).await;
     let beams = start(&[27, 25], &epmd).await;
@@ -421,8 +427,7 @@ async fn a_node_that_restarts_again_and_again_leaves_neither_locks_nor_names() {
     let name = unique("again");
     for round in 0..12 {
         let victim = Victim::start(&epmd, &name).await;
-        let dial = victim.member.node.connect(name_of(&beams[round % 2]));
-        within(SOON, "connect", dial).await.expect("connects");
+        victim.connect(&beams[round % 2]).await;
         if round % 3 == 0 {
             meshed(&beams, &[&victim.member]).await;
             assert!(register(&victim.member, "restless", &victim.member.node.process()).await);

@@ -52,6 +52,7 @@ impl Post {
 
     /// Sends at once or puts into line; what is for a node that is not connected is void.
     pub(super) fn send(&self, to: Target, message: Term) {
+        tracing::trace!(?to, %message, "global: sends");
         let home = home(&to).cloned().unwrap_or_else(|| self.0.node.name().as_atom().clone());
         let mut lines = self.0.lines.lock();
         if let Some(line) = lines.waiting.get_mut(&home) {

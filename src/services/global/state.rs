@@ -36,6 +36,8 @@ pub(crate) enum Action {
     Locker(ToLocker),
     /// Settle names that two processes have, then [`GlobalState::resolved_here`].
     Resolve { node: NodeName, tag: i64, ops: Vec<Op>, conflicts: Vec<Conflict> },
+    /// Ask [`GlobalState::still_unmet`] after some time.
+    AskUnmet { node: NodeName, tag: Term },
     /// Come back with this message a little later.
     Again(Term),
 }
