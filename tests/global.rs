@@ -134,7 +134,16 @@ impl Victim {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let (port, name) = (epmd.port(), name.to_owned());
         let member = runtime.spawn(async move {
-            let node = node::builder_at(port, &name).start().await.expect("the node starts");
+            // EPMD takes a moment to see that the last one of this name is gone.
+            let node = loop {
+                match node::builder_at(port, &name).start().await {
+                    Ok(node) => break node,
+                    Err(error) if error.to_string().contains("taken") => {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    Err(error) => panic!("the node starts: {error}"),
+                }
+            };
             let global = node.global().expect("a visible node has it");
             Member { node, global }
         });
@@ -149,8 +158,9 @@ impl Victim {
         within(SOON, "connect", dial).await.expect("not cancelled").expect("connects");
     }
 
-    fn kill(self) {
-        self.runtime.shutdown_background();
+    async fn kill(self) {
+        let stop = move || self.runtime.shutdown_timeout(SOON);
+        tokio::task::spawn_blocking(stop).await.expect("stops");
     }
 }
 
@@ -220,7 +230,7 @@ async fn a_mixed_cluster_with_a_gusset_works_while_it_is_there_and_after_it_has_
     meshed(&beams, &[&victim.member]).await;
     let process = victim.member.node.process();
     assert!(register(&victim.member, "dies", &process).await);
-    victim.kill();
+    victim.kill().await;
     meshed(&beams, &[]).await;
     names_work(&beams, &[]).await;
     for beam in &beams {
@@ -432,7 +442,7 @@ async fn a_node_that_restarts_again_and_again_leaves_neither_locks_nor_names() {
             meshed(&beams, &[&victim.member]).await;
             assert!(register(&victim.member, "restless", &victim.member.node.process()).await);
         }
-        victim.kill();
+        victim.kill().await;
     }
     meshed(&beams, &[]).await;
     names_work(&beams, &[]).await;
