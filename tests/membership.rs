@@ -153,7 +153,7 @@ async fn a_beam_that_restarts_is_met_again_with_its_new_creation() {
         creations.push(
             event(&mut events, "up", |event| match event {
                 NodeEvent::Up { creation, .. } => Some(*creation),
-                NodeEvent::Down { .. } => None,
+                _ => None,
             })
             .await,
         );
@@ -180,7 +180,7 @@ async fn a_frozen_beam_is_noticed_after_the_tick_time_and_met_again() {
     beam.sigstop();
     let reason = event(&mut events, "down", |event| match event {
         NodeEvent::Down { reason, .. } => Some(reason.clone()),
-        NodeEvent::Up { .. } => None,
+        _ => None,
     })
     .await;
     let after = frozen.elapsed();

@@ -25,10 +25,6 @@ impl Output {
         Self { json }
     }
 
-    pub(crate) fn is_json(self) -> bool {
-        self.json
-    }
-
     /// One line: text for people, or the object for machines. A reader that has gone is no error.
     pub(crate) fn line(self, text: impl FnOnce() -> String, object: impl FnOnce() -> Value) {
         let line = if self.json { object().to_string() } else { text() };

@@ -123,8 +123,7 @@ pub(super) async fn call(args: CallArgs) -> Result<(), Failure> {
         terms.push(term(text)?);
     }
     let node = connect(&target, &args.peer).await?;
-    let answer =
-        node.rpc_payload(&target.name, module.as_str(), function.as_str(), terms, args.peer.timeout()?).await?;
+    let answer = node.rpc_payload(&target.name, module, function, terms, args.peer.timeout()?).await?;
     let result = answer.term().map_err(|error| Failure::other(format!("the answer cannot be printed: {error}")))?;
     Output::new(args.peer.json).line(|| result.to_string(), || json!({"result": result.to_string()}));
     node.shutdown().await;
