@@ -1,5 +1,6 @@
 //! `global` between gussets and BEAM nodes of every release: the mesh, the names, the locks, and what
 //! happens when somebody leaves, crashes or loses a connection.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
@@ -138,7 +139,7 @@ impl Victim {
             let node = loop {
                 match node::builder_at(port, &name).start().await {
                     Ok(node) => break node,
-                    Err(error) if error.to_string().contains("taken") => {
+                    Err(error) if error.to_string().contains("runs on this host already") => {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
                     Err(error) => panic!("the node starts: {error}"),
@@ -302,6 +303,55 @@ async fn of_two_processes_with_a_name_the_one_on_the_smaller_node_stays() {
             gusset.node.shutdown().await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_conflict_over_a_name_of_another_node_is_settled_by_that_node() {
+    for otp in otp::available() {
+        let epmd = Epmd::start(&otp).await;
+        let beams = start(&[otp.release, otp.release], &epmd).await;
+        let gusset = Member::start(&epmd, &unique("a")).await;
+        // The method is one that only the node of the name can run.
+        let method = "fun(_, _, Mine) -> persistent_term:put(asked, true), Mine end";
+        let name_it = |method: &str| format!("global:register_name(same, whereis(init), {method})");
+        beams[0].value(&name_it(method)).await;
+        beams[1].value(&name_it("fun(_, _, _) -> none end")).await;
+        node::connect(&gusset.node, &beams[0]).await;
+        meshed(&beams[..1], &[&gusset]).await;
+        connect(&beams[1], gusset.node.name().as_str()).await;
+        meshed(&beams, &[&gusset]).await;
+        for beam in &beams {
+            let kept = format!("node(global:whereis_name(same)) =:= {}", beams[0].atom());
+            beam.wait_until(&kept, SOON).await.unwrap();
+        }
+        assert_eq!(gusset.has("same").unwrap().node.as_str(), beams[0].node_name);
+        assert!(beams[0].eval_bool("persistent_term:get(asked, false)").await);
+        logs_are_clean(&beams).await;
+        gusset.node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn old_and_new_nodes_are_in_one_cluster_with_a_gusset() {
+    let otp = require!(otp::get(23));
+    require!(otp::get(25));
+    let epmd = Epmd::start(&otp).await;
+    let beams = start(&[23, 25, 23], &epmd).await;
+    let (one, two) = (Member::start(&epmd, &unique("one")).await, Member::start(&epmd, &unique("two")).await);
+    node::connect(&one.node, &beams[0]).await;
+    connect(&beams[1], &beams[0].node_name).await;
+    meshed(&beams[..2], &[&one]).await;
+    connect(&beams[2], two.node.name().as_str()).await;
+    meshed(&beams[2..], &[&two]).await;
+    // Two partitions become one.
+    connect(&beams[1], two.node.name().as_str()).await;
+    meshed(&beams, &[&one, &two]).await;
+    names_work(&beams, &[&one, &two]).await;
+    logs_are_clean(&beams).await;
+    one.node.shutdown().await;
+    meshed(&beams, &[&two]).await;
+    names_work(&beams, &[&two]).await;
+    two.node.shutdown().await;
 }
 
 #[tokio::test]

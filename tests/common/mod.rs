@@ -87,7 +87,7 @@ pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output =
 /// For what takes one round trip on loopback; generous, because the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(10);
 /// For what starts a program, or waits for a few ticks.
-pub const LATER: Duration = Duration::from_secs(12);
+pub const LATER: Duration = Duration::from_secs(60);
 
 /// Of the environment that no fixture may inherit: it would change names, flags or the EPMD in use.
 pub const NOT_INHERITED: &[&str] = &[
