@@ -30,8 +30,8 @@ use crate::atom;
 use crate::node::{Node, RegisterError};
 use server::Named;
 
-/// Installs what other nodes wait for answers of (`net_kernel`, `rex`, `erpc`, `global`), where they send output
-/// and log events to (`user`, `logger_proxy`, `error_logger`), and the functions that people call on
+/// Installs what other nodes wait for answers of (`net_kernel`, `rex`, `erpc`, `global`), where they send
+/// output and log events to (`user`, `logger_proxy`, `error_logger`), and the functions that people call on
 /// any node.
 ///
 /// # Errors

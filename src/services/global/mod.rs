@@ -4,12 +4,13 @@
 //! A visible node without it stands in the way of all others: they wait for it when they lock. So it
 //! is one of the standard services. Hidden nodes take no part, here or elsewhere.
 //!
-//! What happens is decided in `state` and `session`, without I/O; `server` is the process around it,
+//! What happens is decided in `state`, `messages` and `session`, without I/O; `server` is the process around it,
 //! `locker` and `registrar` are the two that take locks. Facts: `global.erl`.
 
 mod calls;
 mod locker;
 mod locks;
+mod messages;
 mod names;
 mod overlap;
 mod post;

@@ -40,10 +40,14 @@ pub(super) enum Input {
         there: Vec<Op>,
     },
     Unreachable(NodeName),
+    StillUnmet {
+        node: NodeName,
+        tag: Term,
+    },
     /// Where a watched process lives cannot be connected to.
     NoWatch(Atom),
     Again(Term),
-    /// Tests throw away the protection of a graceful shutdown with it, programs leave a cluster.
+    /// Connections will go down on purpose.
     Leave,
 }
 
@@ -95,6 +99,7 @@ impl Driver {
         self.process.monitor_nodes();
         // Those that were there before the service was.
         for node in self.node.nodes() {
+            self.post.opened(&node);
             self.state.lock().node_up(&node);
         }
         self.act().await;
@@ -113,7 +118,10 @@ impl Driver {
     async fn message(&mut self, message: Message) {
         match message {
             Message::Sent(payload) => match payload.term() {
-                Ok(term) => self.state.lock().message(&term, Instant::now()),
+                Ok(term) => {
+                    tracing::trace!(message = %term, "global: a message");
+                    self.state.lock().message(&term, Instant::now());
+                }
                 Err(error) => tracing::warn!(%error, "global: a message that cannot be read"),
             },
             Message::Down { reference, .. } => {
@@ -131,6 +139,7 @@ impl Driver {
         let name = event.name();
         match event {
             NodeEvent::Up { hidden, .. } => {
+                self.post.opened(name);
                 if let Some(waiting) = self.unplaced.remove(name.as_atom()) {
                     for (watch, pid) in waiting {
                         self.watch(watch, pid).await;
@@ -141,13 +150,14 @@ impl Driver {
                 }
             }
             NodeEvent::Down { hidden: false, .. } => {
+                self.post.closed(name);
                 let mut state = self.state.lock();
                 if self.node.is_shutting_down() {
                     state.prepare_shutdown();
                 }
                 state.node_down(name);
             }
-            NodeEvent::Down { .. } => {}
+            NodeEvent::Down { .. } => self.post.closed(name),
         }
     }
 
@@ -161,6 +171,7 @@ impl Driver {
                 tracing::warn!(peer = %node, "global: a node that others know cannot be connected to");
                 state.unreachable(&node);
             }
+            Input::StillUnmet { node, tag } => state.still_unmet(&node, &tag),
             Input::NoWatch(node) => {
                 for (watch, _) in self.unplaced.remove(&node).unwrap_or_default() {
                     state.ended(watch);
@@ -202,14 +213,19 @@ impl Driver {
                     Reason::normal()
                 });
             }
-            Action::Again(message) => {
-                let to_self = self.to_self.clone();
-                self.node.spawn_task(async move {
-                    tokio::time::sleep(random_pause(AGAIN)).await;
-                    let _ = to_self.send(Input::Again(message));
-                });
-            }
+            Action::AskUnmet { node, tag } => self.later(UNMET_AFTER, Input::StillUnmet { node, tag }),
+            Action::Again(message) => self.later(random_pause(AGAIN), Input::Again(message)),
         }
+    }
+
+    fn later(&self, pause: Duration, input: Input) {
+        let (node, to_self) = (self.node.clone(), self.to_self.clone());
+        self.node.spawn_task(async move {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => drop(to_self.send(input)),
+                () = node.shutting_down() => {}
+            }
+        });
     }
 
     /// Watches a process; where its node is not connected, that comes first, and elsewhere.
@@ -276,6 +292,9 @@ async fn connect(node: &Node, peer: &NodeName) -> bool {
     false
 }
 
+/// How long a node that is known here may take to learn of this one: a session takes a second or two,
+/// and there may be some before it.
+const UNMET_AFTER: Duration = Duration::from_secs(15);
 /// How often a node that others know is tried.
 const CONNECT_ATTEMPTS: u32 = 3;
 /// `whereis` while names are locked is answered within 4 seconds (`global.erl:send_again`).

@@ -24,6 +24,8 @@ pub(crate) struct Session {
     resolution: Resolution,
     /// The requester under which both partitions are locked.
     requester: Option<Term>,
+    /// The version of a node that was known here, but did not know this one.
+    was_known: Option<u8>,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl GlobalState {
             exchange: Exchange::Nothing,
             resolution: Resolution::Nothing,
             requester: None,
+            was_known: None,
         };
         self.sessions.insert(node.clone(), session);
         if let Some(early) = self.early.remove(node) {
@@ -104,9 +107,29 @@ impl GlobalState {
         if self.sessions.contains_key(&node) {
             self.meet(&node, early);
         } else {
+            if self.known.contains_key(&node) {
+                self.act(Action::AskUnmet { node: node.clone(), tag: tag.clone() });
+            }
             self.early.insert(node, early);
         }
         Some(())
+    }
+
+    /// A node that is known here has announced itself as to a stranger, some time ago. Mostly it has
+    /// heard of this one meanwhile, and said so. If not, it waits in vain (it has missed the news of
+    /// us, as can happen to one that sees our last life end after this one has begun), and `global`
+    /// of BEAM would leave it at that: here the two come together once more.
+    pub(crate) fn still_unmet(&mut self, node: &NodeName, tag: &Term) {
+        let waits = self.early.get(node).is_some_and(|early| early.tag == *tag);
+        if waits && self.connected.contains(node) && !self.sessions.contains_key(node) {
+            tracing::warn!(peer = %node, "global: a node that is known does not know this one; meets it again");
+            let version = self.known.remove(node);
+            self.synced.remove(node);
+            self.begin_session(node);
+            if let Some(session) = self.sessions.get_mut(node) {
+                session.was_known = version;
+            }
+        }
     }
 
     /// Both sides have announced themselves.
@@ -344,6 +367,9 @@ impl GlobalState {
     pub(super) fn in_sync(&mut self, node: NodeName) -> Option<()> {
         self.no_longer_missing(&node);
         self.pending.remove(&node);
+        if let Some(version) = self.sessions.get(&node).and_then(|session| session.was_known) {
+            self.known.insert(node.clone(), version);
+        }
         self.end_session(&node);
         self.early.remove(&node);
         self.synced.insert(node);

@@ -1,17 +1,14 @@
 //! [`GlobalState`]: what the server of `global` knows and decides. No I/O and no clock in here: what
-//! happens goes in, [`Action`]s come out. The sessions in which two nodes come to know each other are
-//! in `session`.
+//! happens goes in, [`Action`]s come out. Messages are taken apart in `messages`; the sessions in
+//! which two nodes come to know each other are in `session`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Instant;
 
 use super::locks::{Granted, Locks};
 use super::names::Names;
 use super::overlap::Reports;
 use super::session::{Early, Session};
-use super::terms::{
-    Entry, External, OVERLAP_VERSION, Op, VERSION, cast, node_of, node_term, nodes_term, read_nodes, server_on,
-};
+use super::terms::{Entry, External, OVERLAP_VERSION, Op, cast, node_term, nodes_term, read_nodes, server_on};
 use crate::atom;
 use crate::etf::{Atom, Pid, Term};
 use crate::node::Target;
@@ -36,6 +33,8 @@ pub(crate) enum Action {
     Locker(ToLocker),
     /// Settle names that two processes have, then [`GlobalState::resolved_here`].
     Resolve { node: NodeName, tag: i64, ops: Vec<Op>, conflicts: Vec<Conflict> },
+    /// Ask [`GlobalState::still_unmet`] after some time.
+    AskUnmet { node: NodeName, tag: Term },
     /// Come back with this message a little later.
     Again(Term),
 }
@@ -82,7 +81,7 @@ pub(crate) struct GlobalState {
     last_report: i64,
     pub(super) last_tag: i64,
     /// False from the moment on when connections go down on purpose.
-    reports_losses: bool,
+    pub(super) reports_losses: bool,
     /// Visible nodes that are connected.
     pub(super) connected: BTreeSet<NodeName>,
     /// The nodes of the cluster, with the version of each.
@@ -97,7 +96,7 @@ pub(crate) struct GlobalState {
     pub(super) early: HashMap<NodeName, Early>,
     pub(super) locks: Locks,
     pub(super) names: Names,
-    reports: Reports,
+    pub(super) reports: Reports,
     watched: HashMap<WatchId, Watched>,
     last_watch: u64,
     syncers: Vec<Syncer>,
@@ -119,7 +118,7 @@ struct Syncer {
 
 /// Why a node is not known any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gone {
+pub(super) enum Gone {
     /// The connection is lost.
     Lost,
     /// It was thrown out, or threw us out; the connection is about to go.
@@ -219,142 +218,7 @@ impl GlobalState {
         }
     }
 
-    /// A message from another server, a locker, or anybody.
-    pub(crate) fn message(&mut self, message: &Term, now: Instant) {
-        let understood = match message.as_tuple() {
-            Some([Term::Atom(kind), body]) if *kind == "$gen_cast" => self.cast(body),
-            Some([Term::Atom(kind), from, request]) if *kind == "$gen_call" => self.call(from, request),
-            Some([Term::Atom(kind), rest @ ..]) => self.plain(kind.as_str(), rest, message, now),
-            _ => None,
-        };
-        if understood.is_none() {
-            tracing::debug!(%message, "global: a message that means nothing here");
-        }
-    }
-
-    fn cast(&mut self, body: &Term) -> Option<()> {
-        let (kind, arguments) = body.as_tuple()?.split_first()?;
-        match (kind.as_atom()?.as_str(), arguments) {
-            ("init_connect", [version, node, init]) => self.init_connect(version, node_of(node)?, init),
-            ("lock_set", [Term::Pid(locker), set, _known, tag]) => {
-                // A tag of another session is a late message: nobody waits for it.
-                let tag = tag.as_i64()?;
-                let session = self.sessions.get(&NodeName::try_from(&locker.node).ok()?);
-                if session.is_some_and(|session| session.my_tag == tag) {
-                    self.lock_set(locker, set.as_bool()?, Some(tag));
-                }
-                Some(())
-            }
-            ("lock_set", [Term::Pid(locker), set, _known]) => {
-                self.lock_set(locker, set.as_bool()?, None);
-                Some(())
-            }
-            ("exchange", [node, names, _external, tag]) => self.exchange(node_of(node)?, names, tag),
-            ("resolved", [node, ops, known, _unused, external, tag]) => {
-                self.resolved_there(node_of(node)?, Op::read_all(ops), read_nodes(known), external, tag)
-            }
-            ("new_nodes", [node, ops, external, nodes, extra]) => {
-                self.new_nodes(node_of(node)?, ops, external, nodes, extra)
-            }
-            ("in_sync", [node, _is_known]) => self.in_sync(node_of(node)?),
-            // Of releases before R14; the monitors do the work.
-            ("async_del_name" | "async_del_lock", [_, _]) => Some(()),
-            _ => None,
-        }
-    }
-
-    fn lock_set(&mut self, locker: &Pid, set: bool, tag: Option<i64>) {
-        self.act(Action::Locker(ToLocker::LockSet { locker: locker.clone(), set, tag }));
-    }
-
-    fn call(&mut self, from: &Term, request: &Term) -> Option<()> {
-        let [Term::Pid(caller), _tag] = from.as_tuple_of()? else { return None };
-        let answer = match request {
-            Term::Atom(request) => match request.as_str() {
-                "get_known" => Term::list(self.known.keys().map(node_term)),
-                "get_synced" => Term::list(self.synced.iter().map(node_term)),
-                "get_protocol_version" => Term::from(VERSION),
-                "get_names_ext" => self.names.externals(),
-                _ => return None,
-            },
-            Term::Tuple(request) => {
-                let (kind, arguments) = request.split_first()?;
-                match (kind.as_atom()?.as_str(), arguments) {
-                    ("set_lock", [lock]) => {
-                        let [resource, requester] = lock.as_tuple_of()?;
-                        self.set_lock(resource, requester, caller).into()
-                    }
-                    ("del_lock", [lock]) => {
-                        let [resource, requester] = lock.as_tuple_of()?;
-                        if let Some(watch) = self.locks.delete(resource, requester, caller) {
-                            self.unwatch(watch);
-                        }
-                        true.into()
-                    }
-                    ("register", [name, Term::Pid(pid), method]) => {
-                        let entry = Entry { name: name.clone(), pid: pid.clone(), method: method.clone() };
-                        self.register(entry, None, caller)
-                    }
-                    ("register_ext", [name, Term::Pid(pid), method, Term::Atom(node)]) => {
-                        let entry = Entry { name: name.clone(), pid: pid.clone(), method: method.clone() };
-                        self.register(entry, Some(node.clone()), caller)
-                    }
-                    ("unregister", [name]) => {
-                        self.delete_name(name);
-                        atom!("ok").into()
-                    }
-                    ("sync", [nodes]) => {
-                        self.sync(from.clone(), nodes);
-                        return Some(());
-                    }
-                    _ => return None,
-                }
-            }
-            _ => return None,
-        };
-        self.reply(from, answer);
-        Some(())
-    }
-
-    fn plain(&mut self, kind: &str, arguments: &[Term], message: &Term, now: Instant) -> Option<()> {
-        match (kind, arguments) {
-            ("whereis", [name, from]) => {
-                if self.locks.global_is_set() {
-                    self.act(Action::Again(message.clone()));
-                } else {
-                    let pid = self.names.pid(name).cloned();
-                    self.reply(from, pid.map_or_else(|| atom!("undefined").into(), Term::Pid));
-                }
-                Some(())
-            }
-            ("init_connect_ack", [node, mine, theirs]) => self.init_connect_ack(node_of(node)?, mine, theirs),
-            ("cancel_connect", [node, mine]) => self.cancel_connect(&node_of(node)?, mine),
-            ("lost_connection", [reporter, creation, number, lost]) => {
-                let (reporter, lost) = (node_of(reporter)?, node_of(lost)?);
-                if self.reports_losses && self.reports.is_new((&reporter, &lost), creation, number, now) {
-                    self.lost_connection(&reporter, &lost, message);
-                }
-                Some(())
-            }
-            ("remove_connection", [node]) => {
-                let node = node_of(node)?;
-                if self.is_familiar(&node) {
-                    tracing::warn!(peer = %node, "global: disconnects a node that has thrown this one out");
-                    self.act(Action::Disconnect(node.clone(), "overlapping partition: it has thrown us out"));
-                    self.forget(&node, Gone::Removed);
-                }
-                Some(())
-            }
-            ("prepare_shutdown", [Term::Pid(from), reference]) => {
-                self.prepare_shutdown();
-                self.act(Action::Send(Target::Pid(from.clone()), tuple![reference.clone(), atom!("ok")]));
-                Some(())
-            }
-            _ => None,
-        }
-    }
-
-    fn set_lock(&mut self, resource: &Term, requester: &Term, owner: &Pid) -> bool {
+    pub(super) fn set_lock(&mut self, resource: &Term, requester: &Term, owner: &Pid) -> bool {
         let watch = self.next_watch();
         match self.locks.set(resource, requester, owner, watch) {
             Granted::New => {
@@ -366,7 +230,7 @@ impl GlobalState {
         }
     }
 
-    fn register(&mut self, entry: Entry, external: Option<Atom>, caller: &Pid) -> Term {
+    pub(super) fn register(&mut self, entry: Entry, external: Option<Atom>, caller: &Pid) -> Term {
         let held = self.locks.global_still_held_by(caller);
         self.insert_name(entry, external, held);
         atom!("yes").into()
@@ -407,13 +271,13 @@ impl GlobalState {
         self.watch(watch, &pid, Watched::Name(name));
     }
 
-    fn delete_name(&mut self, name: &Term) {
+    pub(super) fn delete_name(&mut self, name: &Term) {
         if let Some(watch) = self.names.remove(name) {
             self.unwatch(watch);
         }
     }
 
-    fn sync(&mut self, from: Term, nodes: &Term) {
+    pub(super) fn sync(&mut self, from: Term, nodes: &Term) {
         let wanted = |node: &NodeName| *node != self.me && self.connected.contains(node) && !self.synced.contains(node);
         let missing = read_nodes(nodes).into_iter().map(|(node, _)| node).filter(wanted).collect();
         self.syncers.push(Syncer { from, missing });
@@ -438,7 +302,7 @@ impl GlobalState {
 
     /// One node reports that it lost another: whoever sees both drops the one that was lost, so that
     /// all agree on who is in the cluster.
-    fn lost_connection(&mut self, reporter: &NodeName, lost: &NodeName, message: &Term) {
+    pub(super) fn lost_connection(&mut self, reporter: &NodeName, lost: &NodeName, message: &Term) {
         self.tell_all(message, reporter);
         let removed = if *lost == self.me { reporter } else { lost };
         if !self.is_familiar(removed) {
@@ -454,7 +318,7 @@ impl GlobalState {
         self.forget(removed, Gone::Removed);
     }
 
-    fn forget(&mut self, node: &NodeName, why: Gone) {
+    pub(super) fn forget(&mut self, node: &NodeName, why: Gone) {
         self.end_session(node);
         self.early.remove(node);
         match why {
@@ -492,7 +356,7 @@ impl GlobalState {
     }
 
     /// Known, or about to be.
-    fn is_familiar(&self, node: &NodeName) -> bool {
+    pub(super) fn is_familiar(&self, node: &NodeName) -> bool {
         self.known.contains_key(node) || self.pending.contains_key(node)
     }
 
@@ -521,7 +385,7 @@ impl GlobalState {
     }
 
     /// Replies to `From = {Pid, Tag}`, whatever the tag is.
-    fn reply(&mut self, from: &Term, answer: Term) {
+    pub(super) fn reply(&mut self, from: &Term, answer: Term) {
         if let Some([Term::Pid(pid), tag]) = from.as_tuple_of() {
             self.act(Action::Send(Target::Pid(pid.clone()), tuple![tag.clone(), answer]));
         }
@@ -532,7 +396,7 @@ impl GlobalState {
         self.act(Action::Watch(watch, pid.clone()));
     }
 
-    fn unwatch(&mut self, watch: WatchId) {
+    pub(super) fn unwatch(&mut self, watch: WatchId) {
         self.watched.remove(&watch);
         self.act(Action::Unwatch(watch));
     }

@@ -95,6 +95,14 @@ impl One {
 
     /// The whole session with a BEAM that has these names and knows these nodes.
     fn join(&mut self, peer: &str, version: u8, names: Term, known: Term) -> Vec<Action> {
+        let actions = self.join_locked(peer, version, names, known);
+        let me = self.0.me.as_str().to_owned();
+        let requester = locker_requester(&locker(&me), &locker(peer));
+        self.call(&locker(&me), tuple![atom!("del_lock"), tuple![global_resource(), requester]]);
+        actions
+    }
+
+    fn join_locked(&mut self, peer: &str, version: u8, names: Term, known: Term) -> Vec<Action> {
         let (tag, _) = self.meet(peer, version);
         let me = self.0.me.as_str().to_owned();
         let requester = locker_requester(&locker(&me), &locker(peer));
@@ -105,8 +113,6 @@ impl One {
         actions.extend(self.cast(tuple![atom!("exchange"), peer_atom.clone(), names, Term::NIL, tag]));
         let unused = atom!("unused");
         actions.extend(self.cast(tuple![atom!("resolved"), peer_atom, Term::NIL, known, unused, Term::NIL, tag]));
-        let request = tuple![atom!("del_lock"), tuple![global_resource(), requester]];
-        self.call(&locker(&me), request);
         actions
     }
 }
@@ -181,7 +187,7 @@ fn the_smaller_name_settles_a_conflict_and_the_greater_one_leaves_it() {
 
     let mut smaller = One::new("a@h");
     smaller.register("same", &pid("a@h", 50));
-    let actions = smaller.join("m@h", 8, theirs, Term::NIL);
+    let actions = smaller.join_locked("m@h", 8, theirs, Term::NIL);
     let resolve = actions.iter().find_map(|action| match action {
         Action::Resolve { tag, conflicts, .. } => Some((*tag, conflicts.clone())),
         _ => None,
@@ -190,8 +196,8 @@ fn the_smaller_name_settles_a_conflict_and_the_greater_one_leaves_it() {
     assert_eq!((conflicts[0].theirs.pid.clone(), conflicts[0].ours.pid.clone()), (pid("m@h", 60), pid("a@h", 50)));
     let winner = Entry { name: "same".into(), pid: pid("m@h", 60), method: method() };
     smaller.0.resolved_here(&name("m@h"), tag, vec![Op::Insert(winner)], Vec::new());
-    // Without the lock, as in this test it has been released: what was there is gone.
-    assert!(smaller.0.known().contains(&name("m@h")));
+    assert_eq!(smaller.pid_of("same"), Some(pid("m@h", 60)));
+    assert_eq!(smaller.0.known(), [name("m@h")]);
 }
 
 #[test]
@@ -219,6 +225,33 @@ fn a_cancelled_session_begins_anew_and_a_stale_cancel_does_nothing() {
     let actions = us.hear(tuple![atom!("cancel_connect"), atom!("a@h"), tag]);
     assert_eq!(sent_to(&actions, "a@h").len(), 1, "{actions:?}");
     assert!(actions.contains(&Action::Locker(ToLocker::Cancel { node: name("a@h"), tag })));
+}
+
+#[test]
+fn a_known_node_that_does_not_know_us_is_met_again() {
+    for in_time in [true, false] {
+        let mut us = One::new("b@h");
+        us.join("a@h", 8, Term::NIL, list![tuple![atom!("c@h"), 8]]);
+        us.0.node_up(&name("c@h"));
+        assert_eq!(us.0.take_actions(), []);
+        let theirs = tuple![atom!("locker"), atom!("no_longer_a_pid"), Term::NIL, locker("c@h")];
+        let actions = us.cast(tuple![atom!("init_connect"), tuple![8, 9], atom!("c@h"), theirs]);
+        assert_eq!(actions, [Action::AskUnmet { node: name("c@h"), tag: 9.into() }]);
+        us.0.still_unmet(&name("c@h"), &Term::from(8));
+        assert_eq!(us.0.take_actions(), []);
+        if in_time {
+            us.cast(tuple![atom!("in_sync"), atom!("c@h"), true]);
+            us.0.still_unmet(&name("c@h"), &Term::from(9));
+            assert_eq!(us.0.take_actions(), []);
+        } else {
+            us.0.still_unmet(&name("c@h"), &Term::from(9));
+            let actions = us.0.take_actions();
+            assert_eq!(sent_to(&actions, "c@h").len(), 2, "{actions:?}");
+            assert_eq!(us.0.known(), [name("a@h")]);
+            us.cast(tuple![atom!("in_sync"), atom!("c@h"), true]);
+        }
+        assert_eq!(us.0.known(), [name("a@h"), name("c@h")]);
+    }
 }
 
 #[test]
