@@ -135,7 +135,7 @@ impl Core {
         let entry = process.entry().clone();
         let core = self.clone();
         let body = AssertUnwindSafe(body(process)).catch_unwind();
-        self.tasks.spawn(async move {
+        self.run_task(async move {
             let reason = tokio::select! {
                 biased;
                 () = entry.ended.cancelled() => return,
