@@ -9,7 +9,7 @@ CARGO_DENY := 0.20.2
 RELEASES := 23 25 27 29
 OTP_MISSING := $(strip $(foreach otp,$(RELEASES),$(if $(wildcard $(OTP_DIR)/bin/erl$(otp)),,$(otp))))
 
-.PHONY: help build test unit otp lint fmt deny fuzz
+.PHONY: help build test unit otp lint fmt deny fuzz compose cluster
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -48,6 +48,13 @@ deny: ## licences, bans and sources of the dependencies (installs cargo-deny if 
 	@$(CARGO) deny --version >/dev/null 2>&1 || \
 	    $(STEP) "install of cargo-deny" $(CARGO) install cargo-deny --locked --version $(CARGO_DENY) --quiet
 	@$(STEP) deny $(CARGO) deny check --hide-inclusion-graph licenses bans sources
+
+# Both need root, docker, and GUSSET_KUBE_TOOL, a tool that makes images from Debian packages and starts a cluster.
+compose: build ## docker-compose.yml with a container cut off and brought back (interop/compose-test)
+	@$(STEP) compose interop/compose-test
+
+cluster: build ## the manifests and images in a real Kubernetes cluster (interop/cluster-test)
+	@$(STEP) cluster interop/cluster-test
 
 # Needs a nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz --locked`).
 FUZZ_SECONDS ?= 20
