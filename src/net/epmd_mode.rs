@@ -80,13 +80,13 @@ impl EpmdPresence {
             }
             EpmdMode::External => client.register_once(&entry).await?,
             EpmdMode::Embedded => {
-                serve(bind(options).await?);
+                serve(EpmdServer::serve(options).await?);
                 client.register_once(&entry).await?
             }
             EpmdMode::Auto => match client.register_once(&entry).await {
                 Ok(registered) => registered,
                 Err(EpmdError::Unreachable { .. }) => {
-                    match bind(options).await {
+                    match EpmdServer::serve(options).await {
                         Ok(bound) => {
                             tracing::info!(port = options.port, "no EPMD runs here: serving one");
                             serve(bound);
@@ -135,7 +135,7 @@ impl TakeOver {
         if !gone || since < TAKE_OVER_AFTER || self.server.lock().is_some() {
             return;
         }
-        match bind(&self.options).await {
+        match EpmdServer::serve(&self.options).await {
             Ok(server) => {
                 tracing::warn!(port = self.options.port, "EPMD died and stayed away: serving in its place");
                 *self.server.lock() = Some(server);
@@ -160,19 +160,25 @@ pub enum EpmdStartError {
     Random(io::Error),
 }
 
-async fn bind(options: &EpmdOptions) -> Result<EpmdServer, EpmdServerError> {
-    if !options.addresses.is_empty() {
-        let mut addresses = options.addresses.clone();
-        if !addresses.iter().any(|ip| ip.is_loopback() || ip.is_unspecified()) {
-            addresses.push(Ipv4Addr::LOCALHOST.into());
+impl EpmdServer {
+    /// Serves at the port and the addresses of `options`, and always on loopback.
+    ///
+    /// # Errors
+    /// [`EpmdServerError`], most likely because an EPMD runs already.
+    pub async fn serve(options: &EpmdOptions) -> Result<Self, EpmdServerError> {
+        if !options.addresses.is_empty() {
+            let mut addresses = options.addresses.clone();
+            if !addresses.iter().any(|ip| ip.is_loopback() || ip.is_unspecified()) {
+                addresses.push(Ipv4Addr::LOCALHOST.into());
+            }
+            return Self::bind(&addresses, options.port).await;
         }
-        return EpmdServer::bind(&addresses, options.port).await;
-    }
-    let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-    match EpmdServer::bind(&everywhere, options.port).await {
-        Ok(server) => Ok(server),
-        // A host without IPv6.
-        Err(_) => EpmdServer::bind(&[Ipv4Addr::UNSPECIFIED.into()], options.port).await,
+        let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        match Self::bind(&everywhere, options.port).await {
+            Ok(server) => Ok(server),
+            // A host without IPv6.
+            Err(_) => Self::bind(&[Ipv4Addr::UNSPECIFIED.into()], options.port).await,
+        }
     }
 }
 
