@@ -24,13 +24,16 @@ pub use self::failure::{EXIT_CODES, Failure};
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What to log to standard error, as for RUST_LOG (`warn`, `gusset=debug` …).
-    #[arg(long, global = true, env = "GUSSET_LOG", default_value = "warn", value_name = "FILTER")]
+    /// What to log to standard error, as for RUST_LOG (`info`, `gusset=debug` …).
+    #[arg(long, global = true, env = "GUSSET_LOG", default_value = DEFAULT_LOG, value_name = "FILTER")]
     log: String,
     /// Log lines as JSON.
     #[arg(long, global = true)]
     log_json: bool,
 }
+
+/// What discovery has to say is on standard output already.
+const DEFAULT_LOG: &str = "warn,gusset::discovery=off";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,6 +1,6 @@
 //! `gusset run`: join the cluster, stay in it, and say who comes and goes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::stop::Stop;
 use super::{CookieArgs, EpmdPortArgs, Failure};
 use crate::builder::NodeBuilder;
 use crate::discovery::{self, DiscoveryEvent, DiscoveryHandle, LocalEpmd, Static};
+use crate::etf::Creation;
 use crate::net::{DialTarget, EpmdMode};
 use crate::node::{Listen, Node, NodeConfig, NodeEvent};
 use crate::proto::epmd::DEFAULT_EPMD_PORT;
@@ -166,12 +167,16 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     };
     let mut nodes = node.monitor_nodes();
     let mut news = discovery.as_ref().map(DiscoveryHandle::events);
-    let mut connected = BTreeSet::new();
     hello(output, &node, &found, &args);
+    let mut connected = Connected::default();
+    // Whoever was faster than the stream of events; for the others their event says so.
+    for peer in node.peers() {
+        connected.up(output, &peer.name, peer.connection, peer.creation, peer.hidden);
+    }
     loop {
         tokio::select! {
             event = nodes.recv() => match event {
-                Some(event) => tell_node(output, &mut connected, &event),
+                Some(event) => connected.tell(output, &event),
                 None => break,
             },
             event = next_news(&mut news) => match event {
@@ -192,7 +197,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     };
     tokio::select! {
         () = goodbye => {}
-        signal = stop.wait() => return Err(Failure::other(format!("{signal} again: ended without saying goodbye"))),
+        signal = stop.wait_for_another() => return Err(Failure::other(format!("{signal} again: ended without saying goodbye"))),
     }
     output.line(|| "stopped".to_owned(), || json!({"event": "stopped"}));
     Ok(())
@@ -379,39 +384,62 @@ fn iex(node: &Node, found: &FoundCookie) -> String {
         (true, Ok(IpAddr::V4(_))) => "--name me@127.0.0.1".to_owned(),
         (true, _) => format!("--name me@{host}"),
     };
+    let mut flags = if host.contains(':') { vec!["-proto_dist inet6_tcp".to_owned()] } else { Vec::new() };
     let cookie = found.origin.iex_option();
     let epmd = &node.config().epmd;
-    match epmd.mode {
-        // It would listen on the same port of the same host, so it has to do without listening.
-        EpmdMode::None => format!(
-            "iex {name}{cookie} --erl \"-start_epmd false -erl_epmd_port {} -dist_listen false\"",
-            node.port().unwrap_or_default()
-        ),
-        _ if epmd.port == DEFAULT_EPMD_PORT => format!("iex {name}{cookie}"),
-        _ => format!("ERL_EPMD_PORT={} iex {name}{cookie}", epmd.port),
-    }
+    let variable = match epmd.mode {
+        EpmdMode::None => {
+            // It would listen on the same port of the same host, so it has to do without listening.
+            let port = node.port().unwrap_or_default();
+            flags.push(format!("-start_epmd false -erl_epmd_port {port} -dist_listen false"));
+            String::new()
+        }
+        _ if epmd.port == DEFAULT_EPMD_PORT => String::new(),
+        _ => format!("ERL_EPMD_PORT={} ", epmd.port),
+    };
+    let flags = if flags.is_empty() { String::new() } else { format!(" --erl \"{}\"", flags.join(" ")) };
+    format!("{variable}iex {name}{cookie}{flags}")
 }
 
-/// One line for a node that came or went. Whoever is connected is counted from these events, so that each line is
-/// right for its own moment.
-fn tell_node(output: Output, connected: &mut BTreeSet<NodeName>, event: &NodeEvent) {
-    match event {
-        NodeEvent::Up { name, .. } => connected.insert(name.clone()),
-        NodeEvent::Down { name, .. } => connected.remove(name),
-    };
-    let connected = connected.len();
-    match event {
-        NodeEvent::Up { name, creation, hidden, .. } => output.line(
-            || format!("up    {name}{} ({connected} connected)", if *hidden { " (hidden)" } else { "" }),
-            || json!({"event": "nodeup", "node": name.as_str(), "creation": creation.0, "hidden": hidden, "connected": connected}),
-        ),
-        NodeEvent::Down { name, creation, hidden, reason, .. } => output.line(
-            || format!("down  {name}: {reason} ({connected} connected)"),
+/// Who is connected according to what was printed, so that each line is right for its own moment.
+#[derive(Default)]
+struct Connected(BTreeMap<NodeName, u64>);
+
+impl Connected {
+    /// One line for a node that came or went.
+    fn tell(&mut self, output: Output, event: &NodeEvent) {
+        match event {
+            NodeEvent::Up { name, creation, hidden, connection } => {
+                self.up(output, name, *connection, *creation, *hidden);
+            }
+            NodeEvent::Down { name, creation, hidden, connection, reason } => {
+                if self.0.get(name) == Some(connection) {
+                    self.0.remove(name);
+                }
+                let connected = self.0.len();
+                output.line(
+                    || format!("down  {name}: {reason} ({connected} connected)"),
+                    || {
+                        json!({"event": "nodedown", "node": name.as_str(), "creation": creation.0, "hidden": hidden,
+                               "reason": reason, "connected": connected})
+                    },
+                );
+            }
+        }
+    }
+
+    fn up(&mut self, output: Output, name: &NodeName, connection: u64, creation: Creation, hidden: bool) {
+        if self.0.insert(name.clone(), connection) == Some(connection) {
+            return;
+        }
+        let connected = self.0.len();
+        output.line(
+            || format!("up    {name}{} ({connected} connected)", if hidden { " (hidden)" } else { "" }),
             || {
-                json!({"event": "nodedown", "node": name.as_str(), "creation": creation.0, "hidden": hidden,
-                       "reason": reason, "connected": connected})
+                json!({"event": "nodeup", "node": name.as_str(), "creation": creation.0, "hidden": hidden,
+                       "connected": connected})
             },
-        ),
+        );
     }
 }
 

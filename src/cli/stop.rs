@@ -1,5 +1,9 @@
 //! Waiting for Ctrl-C or SIGTERM.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::Failure;
 
 /// The signals that ask a command to end. They are taken from the moment this exists: nothing ends half-way, and
@@ -27,6 +31,23 @@ impl Stop {
         }
     }
 }
+
+impl Stop {
+    /// The next signal that somebody sent because the first one was not enough: not one that came along with it,
+    /// as where a program that starts us passes on what we get ourselves too.
+    pub(super) async fn wait_for_another(&mut self) -> &'static str {
+        let first = Instant::now();
+        loop {
+            let signal = self.wait().await;
+            if first.elapsed() > SAME_SIGNAL {
+                return signal;
+            }
+        }
+    }
+}
+
+/// Signals that are closer together than this are one.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 #[cfg(not(unix))]
 impl Stop {

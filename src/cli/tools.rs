@@ -66,11 +66,10 @@ pub(super) struct PeerArgs {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    let limit = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
-    if limit.is_zero() || limit > LONGEST_TIMEOUT {
-        return Err(format!("more than 0 and at most {}", LONGEST_TIMEOUT.as_secs()));
-    }
-    Ok(limit)
+    let limit = Duration::try_from_secs_f64(seconds).ok();
+    limit
+        .filter(|limit| !limit.is_zero() && *limit <= LONGEST_TIMEOUT)
+        .ok_or_else(|| format!("it has to be more than 0 and at most {}", LONGEST_TIMEOUT.as_secs()))
 }
 
 /// A year. Far from where adding it to a clock fails, and nobody waits longer.
@@ -131,7 +130,7 @@ pub(super) async fn call(args: CallArgs) -> Result<(), Failure> {
     let peer = Peer::connect(&args.node, &args.peer).await?;
     let answer = peer.node.rpc_payload(peer.name(), module, function, terms, peer.left()).await;
     let answer = answer.map_err(|error| match error {
-        CallError::Exception(exception) => raised(&exception, &format!("{}/{arity}", args.function), peer.name()),
+        CallError::Exception(exception) => raised(&exception, &args.function, arity, peer.name()),
         error => peer.failed(error),
     })?;
     let result = answer.term().map_err(|error| Failure::other(format!("the answer cannot be printed: {error}")))?;
@@ -142,13 +141,13 @@ pub(super) async fn call(args: CallArgs) -> Result<(), Failure> {
 }
 
 /// What a function ended with, and where.
-fn raised(exception: &Exception, function: &str, node: &NodeName) -> Failure {
+fn raised(exception: &Exception, function: &str, arity: usize, node: &NodeName) -> Failure {
     let how = match exception.class {
         Class::Error => "raised error",
         Class::Exit => "exited with",
         Class::Throw => "threw",
     };
-    let mut text = format!("{function} on {node} {how}: {}", exception.reason);
+    let mut text = format!("{function}/{arity} on {node} {how}: {}", exception.reason);
     for frame in exception.stack.iter().take(STACK_FRAMES) {
         text.push_str(&format!("\n    in {frame}"));
     }
@@ -160,7 +159,9 @@ fn raised(exception: &Exception, function: &str, node: &NodeName) -> Failure {
         Some(first) if first.is_uppercase() && !function.starts_with("Elixir.") => {
             failure.advise(format!("modules of Elixir have their full name here: Elixir.{function}"))
         }
-        _ => failure.advise("there is no such function with so many arguments there (a string is \"one argument\")"),
+        _ => {
+            failure.advise("there is no such function there, or not with so many arguments; each TERM is one argument")
+        }
     }
 }
 
