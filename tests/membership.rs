@@ -1,5 +1,7 @@
 //! Being a node among nodes: connecting from either side, visible and hidden, coming back, going away.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::time::Duration;
