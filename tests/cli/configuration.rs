@@ -22,7 +22,9 @@ async fn started(env: &[(&str, &str)], args: &[&str]) -> Value {
 }
 
 async fn refused(env: &[(&str, &str)], args: &[&str]) -> Ran {
-    let mut command = gusset::command(["run"].iter().chain(args)).expect("the binary");
+    // Were it to start after all, it would not be where others are.
+    let epmd = PortLease::new();
+    let mut command = gusset::command(["run"].iter().chain(args)).expect("the binary").epmd_port(epmd.port());
     for (name, value) in env {
         command = command.env(name, value);
     }
@@ -110,7 +112,7 @@ async fn settings_that_cannot_work_are_explained() {
     says(&[], &["--connect", "nohost"], &["`nohost` is not the name of a node"]).await;
     says(&[], &["--connect", "a@b=c"], &["`c` is no address"]).await;
     says(&[], &["--listen", "everywhere"], &["--listen"]).await;
-    says(&[("RELEASE_COOKIE", "hush\u{1}")], &[], &["RELEASE_COOKIE"]).await;
+    says(&[("RELEASE_COOKIE", "Ω")], &[], &["RELEASE_COOKIE"]).await;
 }
 
 #[tokio::test]
