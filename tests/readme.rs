@@ -1,5 +1,7 @@
 //! What the README promises on its first screen, and the programs in `examples/`, against real nodes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::path::{Path, PathBuf};
