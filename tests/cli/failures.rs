@@ -73,7 +73,7 @@ async fn a_node_that_is_frozen_is_given_up_after_the_time_limit() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("its address").port().to_string();
     let mute = tool(&epmd, ["ping", &node, "--timeout", "0.5", "--epmd-port", &port]).await;
-    mute.failed(8, &[&node]);
+    mute.failed(4, &["asking EPMD for the port failed", "did not answer within 500ms"]);
     assert!(mute.took < AT_ONCE, "it took {:?}", mute.took);
 }
 
