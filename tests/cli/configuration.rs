@@ -31,13 +31,16 @@ async fn refused(env: &[(&str, &str)], args: &[&str]) -> Ran {
     finish(command).await
 }
 
+/// Variables, options, and the name that they make.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], String);
+
 #[tokio::test]
 async fn the_environment_of_a_release_or_a_pod_names_the_node() {
     require!(gusset::command(["run"]));
     let host = hostname::get().unwrap().into_string().unwrap();
     let short = host.split('.').next().unwrap().to_owned();
     let pod = [("POD_IP", "10.0.0.7"), ("NAMESPACE", "prod"), ("CLUSTER_DOMAIN", "my.local")];
-    let cases: &[(&[(&str, &str)], &[&str], String)] = &[
+    let cases: &[Case<'_>] = &[
         (&[], &[], format!("gusset@{short}")),
         (&[], &["--sname", "a"], format!("a@{short}")),
         (&[], &["--basename", "b"], format!("b@{short}")),
@@ -113,6 +116,22 @@ async fn settings_that_cannot_work_are_explained() {
     says(&[], &["--connect", "a@b=c"], &["`c` is no address"]).await;
     says(&[], &["--listen", "everywhere"], &["--listen"]).await;
     says(&[("RELEASE_COOKIE", "Ω")], &[], &["RELEASE_COOKIE"]).await;
+}
+
+#[tokio::test]
+async fn what_can_mend_is_a_warning_and_the_node_stays_up() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let name = format!("{}@127.0.0.1", unique("patient"));
+    let args = ["run", "--name", &name, "--listen", "127.0.0.1", "--kubernetes-selector", "app=x"];
+    let command = gusset::command(args).unwrap().epmd(&epmd).env("KUBECONFIG", "not_there").cookie_file("secret");
+    let file = command.home().join(".erlang.cookie");
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let (mut run, line) = command.spawn_until("warn  kubernetes").await;
+    assert!(line.contains("KUBECONFIG"), "{line}");
+    run.line_with("others can read the cookie", SOON).await;
+    run.line_with("is up", SOON).await;
+    assert_eq!(run.terminate(SOON).await.code(), Some(0));
 }
 
 #[tokio::test]

@@ -35,6 +35,10 @@ async fn what_cannot_be_reached_says_how_far_it_came() {
     let another = tool(&epmd, ["ping", &format!("other@127.0.0.1=127.0.0.1:{other}")]).await;
     another.failed(6, &["other@127.0.0.1", node]);
 
+    let short = node.split('@').next().expect("a name");
+    let style = tool(&epmd, ["ping", &format!("{short}@host=127.0.0.1:{other}")]).await;
+    style.failed(6, &["one name is long and one is short"]);
+
     let cookie = finish(gusset::command(["ping", node, "--cookie", "wrong"]).unwrap().epmd(&epmd)).await;
     cookie.failed(7, &["the cookie is probably not the same", "erlang.get_cookie", "RELEASE_COOKIE"]);
     for ran in [lookup, no_epmd, unknown, refused, another, cookie] {
