@@ -171,9 +171,7 @@ async fn links_carry_exits_in_both_directions() {
             let node = node.clone();
             let peer = peer.clone();
             async move {
-                node.rpc::<gusset::Pid>(&peer, "erlang", "whereis", &(gusset::Atom::new(name).unwrap(),))
-                    .await
-                    .unwrap()
+                node.rpc::<gusset::Pid>(&peer, "erlang", "whereis", &(gusset::Atom::new(name).unwrap(),)).await.unwrap()
             }
         };
         let (one, two) = (pid("one").await, pid("two").await);

@@ -11,28 +11,36 @@ use crate::proto::Cookie;
 pub(crate) struct FoundCookie {
     pub(crate) cookie: Cookie,
     pub(crate) origin: String,
+    /// It was made by this call: nobody else has it yet.
+    pub(crate) made: bool,
+}
+
+impl FoundCookie {
+    fn there(cookie: Cookie, origin: impl Into<String>) -> Self {
+        Self { cookie, origin: origin.into(), made: false }
+    }
 }
 
 /// The cookie that the options, the environment or the home directory give.
 pub(crate) fn cookie(args: &CookieArgs) -> Result<FoundCookie, Failure> {
     if let Some(text) = &args.cookie {
         let cookie = Cookie::new(text).map_err(|error| Failure::configuration(format!("the cookie: {error}")))?;
-        return Ok(FoundCookie { cookie, origin: "--cookie or RELEASE_COOKIE".to_owned() });
+        return Ok(FoundCookie::there(cookie, "--cookie or RELEASE_COOKIE"));
     }
     if let Some(path) = &args.cookie_file {
-        return Ok(FoundCookie { cookie: read(path)?, origin: path.display().to_string() });
+        return Ok(FoundCookie::there(read(path)?, path.display().to_string()));
     }
     let candidates = home_cookies();
     let Some(first) = candidates.first() else {
-        return Err(Failure::configuration("no cookie: give --cookie-file, or set HOME"));
+        return Err(Failure::configuration("no cookie: set RELEASE_COOKIE, give --cookie-file, or set HOME"));
     };
     for path in &candidates {
         if path.exists() {
-            return Ok(FoundCookie { cookie: read(path)?, origin: path.display().to_string() });
+            return Ok(FoundCookie::there(read(path)?, path.display().to_string()));
         }
     }
     make(first)?;
-    Ok(FoundCookie { cookie: read(first)?, origin: format!("{} (made now)", first.display()) })
+    Ok(FoundCookie { cookie: read(first)?, origin: format!("{} (made now)", first.display()), made: true })
 }
 
 /// Where OTP looks: `~/.erlang.cookie`, and the configuration directory from OTP 25 on.

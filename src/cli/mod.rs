@@ -23,7 +23,7 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
     /// What to log to standard error, as for RUST_LOG (`warn`, `gusset=debug` …).
-    #[arg(long, global = true, env = "GUSSET_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(long, global = true, env = "GUSSET_LOG", default_value = DEFAULT_LOG, value_name = "FILTER")]
     log: String,
     /// Log lines as JSON.
     #[arg(long, global = true)]
@@ -71,6 +71,9 @@ pub(crate) struct EpmdPortArgs {
     #[arg(long, env = "ERL_EPMD_PORT", default_value_t = 4369, value_name = "PORT")]
     epmd_port: u16,
 }
+
+/// Warnings, but for those of discovery: `run` prints them as lines of its own.
+const DEFAULT_LOG: &str = "warn,gusset::discovery::driver=error";
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {

@@ -146,14 +146,21 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let output = Output::new(args.json);
     let found = home::cookie(&args.cookie)?;
+    check_discovery(&args)?;
     let name = own_name(&args)?;
     let builder = Node::builder(name.as_str()).cookie(found.cookie.clone());
     let builder = configure(builder, &args)?;
-    let builder = discover(builder, &args)?;
+    let builder = discover(builder, &args);
     let (node, discovery) = builder.start_with_discovery().await?;
     let mut nodes = node.monitor_nodes();
     let mut news = discovery.as_ref().map(DiscoveryHandle::events);
     hello(output, &node, &found, &args);
+    if found.made && strategies(&args).contains(&StrategyChoice::Kubernetes) {
+        warn(
+            output,
+            "this node has made a cookie of its own, which no pod has: set RELEASE_COOKIE, or give --cookie-file",
+        );
+    }
     let mut stop = std::pin::pin!(stop_signal());
     loop {
         tokio::select! {
@@ -211,18 +218,30 @@ fn own_name(args: &RunArgs) -> Result<NodeName, Failure> {
         };
     }
     let basename = args.discovery.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
-    if environment("POD_IP").is_none() {
+    let among_pods = strategies(args).contains(&StrategyChoice::Kubernetes);
+    if pod_ip().is_none() && !among_pods {
         return identity::resolve(&Wish::Default(basename));
     }
     let namespace = args.discovery.kubernetes_namespace.clone();
     let look_up = |key: &str| match key {
-        "NAMESPACE" => namespace.clone().or_else(|| environment(key)),
+        "NAMESPACE" => namespace.clone().or_else(|| environment(key)).or_else(service_account_namespace),
         "CLUSTER_DOMAIN" => Some(args.discovery.cluster_domain.clone()),
         _ => environment(key),
     };
-    let own = discovery::own_name(&template(args.discovery.mode), Some(&basename), look_up)
-        .map_err(|error| Failure::configuration(error.to_string()))?;
+    let own = discovery::own_name(&template(args.discovery.mode), Some(&basename), look_up).map_err(|error| {
+        Failure::configuration(error.to_string())
+            .advise("outside of a pod, give a name by which pods can reach this node: --name myapp@10.0.0.7")
+    })?;
     Ok(own.name)
+}
+
+fn pod_ip() -> Option<String> {
+    ["POD_IP", "MY_POD_IP"].iter().find_map(|key| std::env::var(key).ok().filter(|value| !value.is_empty()))
+}
+
+/// The namespace of the pod, as Kubernetes mounts it with the token.
+fn service_account_namespace() -> Option<String> {
+    std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok()
 }
 
 fn template(mode: Mode) -> discovery::NameTemplate {
@@ -250,54 +269,73 @@ fn configure(mut builder: NodeBuilder, args: &RunArgs) -> Result<NodeBuilder, Fa
     Ok(if args.identity.hidden { builder.hidden() } else { builder })
 }
 
-fn discover(mut builder: NodeBuilder, args: &RunArgs) -> Result<NodeBuilder, Failure> {
+/// The strategies that are asked for, or fit what is given.
+fn strategies(args: &RunArgs) -> Vec<StrategyChoice> {
     let options = &args.discovery;
-    let mut choices = options.discover.clone();
-    if choices.is_empty() {
-        if options.kubernetes_selector.is_some() {
-            choices.push(StrategyChoice::Kubernetes);
-        } else if options.connect.is_empty() && !matches!(args.listen.epmd, EpmdChoice::None) {
-            choices.push(StrategyChoice::LocalEpmd);
-        }
+    if !options.discover.is_empty() {
+        return options.discover.clone();
     }
+    if options.kubernetes_selector.is_some() {
+        vec![StrategyChoice::Kubernetes]
+    } else if options.connect.is_empty() && !matches!(args.listen.epmd, EpmdChoice::None) {
+        vec![StrategyChoice::LocalEpmd]
+    } else {
+        Vec::new()
+    }
+}
+
+fn discover(mut builder: NodeBuilder, args: &RunArgs) -> NodeBuilder {
+    let options = &args.discovery;
     if !options.connect.is_empty() {
         builder = builder.discovery(Static::new(options.connect.clone()));
     }
     let interval = Duration::from_millis(options.polling_interval);
-    for choice in choices {
+    for choice in strategies(args) {
         builder = match choice {
             StrategyChoice::None => builder,
             StrategyChoice::LocalEpmd => {
                 builder.discovery(LocalEpmd::new(args.listen.epmd_port.epmd_port).every(interval))
             }
-            StrategyChoice::Kubernetes => kubernetes(builder, options)?,
+            StrategyChoice::Kubernetes => kubernetes(builder, options),
         };
     }
-    Ok(builder)
+    builder
+}
+
+/// What is wrong with the settings of discovery is said before anything else is looked at.
+fn check_discovery(args: &RunArgs) -> Result<(), Failure> {
+    let kubernetes = strategies(args).contains(&StrategyChoice::Kubernetes);
+    if kubernetes && !cfg!(feature = "kubernetes") {
+        let text = "--discover kubernetes: this binary was built without the feature `kubernetes`";
+        return Err(Failure::configuration(text));
+    }
+    if kubernetes && args.discovery.kubernetes_selector.is_none() {
+        return Err(Failure::configuration("--discover kubernetes: which pods are nodes?")
+            .advise("give a label selector: --kubernetes-selector app=myapp"));
+    }
+    Ok(())
 }
 
 #[cfg(feature = "kubernetes")]
-fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> Result<NodeBuilder, Failure> {
-    let Some(selector) = &options.kubernetes_selector else {
-        return Err(Failure::configuration("--discover kubernetes: which pods are nodes?")
-            .advise("give a label selector: --kubernetes-selector app=myapp"));
-    };
+fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> NodeBuilder {
+    let selector = options.kubernetes_selector.clone().unwrap_or_default();
     let basename = options.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
     let strategy = match &options.kubernetes_namespace {
-        Some(namespace) => discovery::Kubernetes::pods(namespace.clone(), selector.clone()),
-        None => discovery::Kubernetes::pods_here(selector.clone()),
+        Some(namespace) => discovery::Kubernetes::pods(namespace.clone(), selector),
+        None => discovery::Kubernetes::pods_here(selector),
     };
     let mut strategy =
         strategy.basename(basename).template(template(options.mode)).cluster_domain(options.cluster_domain.clone());
-    if let Some(address) = std::env::var("POD_IP").ok().and_then(|ip| ip.parse().ok()) {
+    if let Some(address) = pod_ip().and_then(|ip| ip.parse().ok()) {
         strategy = strategy.own_address(address);
     }
-    Ok(builder.discovery(strategy))
+    builder.discovery(strategy)
 }
 
+/// Nobody gets here: [`check_discovery`].
 #[cfg(not(feature = "kubernetes"))]
-fn kubernetes(_: NodeBuilder, _: &DiscoveryArgs) -> Result<NodeBuilder, Failure> {
-    Err(Failure::configuration("--discover kubernetes: this binary was built without the feature `kubernetes`"))
+fn kubernetes(builder: NodeBuilder, _: &DiscoveryArgs) -> NodeBuilder {
+    builder
 }
 
 const DEFAULT_BASENAME: &str = "gusset";
@@ -360,6 +398,10 @@ fn tell_discovery(output: Output, event: &DiscoveryEvent) {
         || format!("{word:<5} {event}"),
         || json!({"event": "discovery", "kind": word, "text": event.to_string()}),
     );
+}
+
+fn warn(output: Output, text: &str) {
+    output.line(|| format!("warn  {text}"), || json!({"event": "warning", "text": text}));
 }
 
 /// Waits for Ctrl-C or SIGTERM; says which.

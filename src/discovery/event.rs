@@ -143,7 +143,7 @@ impl fmt::Display for DiscoveryEvent {
             }
             Self::Lost { name, reason } => write!(f, "lost {name}: {reason}"),
             Self::Pruned { name, reason } => write!(f, "let go of {name}: {reason}"),
-            Self::Degraded { topology, error } => write!(f, "{topology}: no answer, the last one stays: {error}"),
+            Self::Degraded { topology, error } => write!(f, "{topology}: no answer, links stay as they are: {error}"),
             Self::Recovered { topology } => write!(f, "{topology}: answers again"),
             Self::NotFindable { topology, own, called: Some(called), hint } => {
                 write!(f, "{topology}: this node is `{own}`, its peers would dial `{called}`: {hint}")
