@@ -343,7 +343,9 @@ async fn an_api_server_that_hangs_or_dies_takes_nothing_away() {
     let room = cluster.namespace().await;
     room.start("web", "127.0.0.2").await;
     let mut watched = Watched::start(
-        strategy(cluster.kubeconfig(), &room).relist_every(Duration::from_secs(1)).answer_within(Duration::from_secs(2)),
+        strategy(cluster.kubeconfig(), &room)
+            .relist_every(Duration::from_secs(1))
+            .answer_within(Duration::from_secs(2)),
     );
     watched.until_names(&["myapp@127.0.0.2"]).await;
 
@@ -368,7 +370,8 @@ async fn pods_are_connected_kept_while_they_terminate_and_let_go_when_they_are_g
     let (mesh, mut calls) = Recorder::new();
     let mut settings = ReconcileConfig::default();
     settings.prune = Prune::Immediate;
-    let discovery = Discovery::new(settings).topology("pods", strategy(cluster.kubeconfig(), &room)).start(mesh.clone());
+    let discovery =
+        Discovery::new(settings).topology("pods", strategy(cluster.kubeconfig(), &room)).start(mesh.clone());
     let mut events = discovery.events();
 
     let web = name("myapp@127.0.0.2");

@@ -1,6 +1,7 @@
 //! A real Kubernetes API server: any that the environment names, else one that a tool starts.
 
 use super::{Missing, within};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
@@ -8,7 +9,6 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::{process::Command, sync::Mutex};
 
 /// The first start on a machine may have to fetch the server.

@@ -116,6 +116,18 @@ impl Room {
         let roles = Api::<Role>::namespaced(self.client.clone(), &self.name);
         roles.delete("pods", &DeleteParams::default()).await.unwrap();
     }
+
+    /// Waits until the API refuses this account to list pods: it learns of changed rights a little later.
+    pub(crate) async fn until_denied(&self, kubeconfig: &Path) {
+        let client = kube::Client::try_from(config(kubeconfig).await).unwrap();
+        let pods: Api<Pod> = Api::namespaced(client, &self.name);
+        let denied = async {
+            while pods.list(&kube::api::ListParams::default()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, denied).await.expect("a right that is taken away is gone");
+    }
 }
 
 /// A way to the API server that can be cut.
