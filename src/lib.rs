@@ -39,3 +39,4 @@ pub use node::{
     SendError, Service, Target,
 };
 pub use proto::{Cookie, NodeName};
+pub use services::{Answer, Arity, CallContext, Next, ReplyTo, Server};

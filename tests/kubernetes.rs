@@ -49,6 +49,7 @@ async fn pods_are_joined_as_they_come_and_kept_as_they_go() {
     let took = began.elapsed();
     println!("a pod that became ready was joined after {took:?}");
     assert!(took < JOINED_WITHIN, "joined after {took:?}");
+    sees(&first, &[&own, &pods.name(1)]).await;
     assert_eq!(stranger.value("nodes(connected)").await, "[]", "a pod that the selector does not match is left alone");
     watch_downs(&first).await;
     watch_downs(&second).await;
@@ -59,7 +60,7 @@ async fn pods_are_joined_as_they_come_and_kept_as_they_go() {
     gusset.line_with("has left; the link stays for now", SOON).await;
     // Whatever comes after it is handled after it.
     room.set_metadata("stranger", json!({"labels": {"app": "myapp"}})).await;
-    sees(&stranger, &[&own]).await;
+    sees(&stranger, &[&own, &pods.name(0), &pods.name(1)]).await;
     saw_no_down(&second).await;
     saw_no_down(&first).await;
 
@@ -91,12 +92,12 @@ async fn an_api_server_that_hangs_or_dies_costs_no_link_and_lost_nodes_are_still
     assert_eq!(beam.value(&format!("rpc:call('{own}', erlang, nodes, [])")).await, format!("[{}]", beam.atom()));
     kube.signal(Signal::CONT);
     room.start("other", &pods.ip(1)).await;
-    sees(&other, &[&own]).await;
+    sees(&other, &[&own, &pods.name(0)]).await;
 
     kube.signal(Signal::KILL);
     let warning = gusset.line_with("warn  kubernetes: no answer, links stay as they are", LATER).await;
     assert!(warning.contains("cannot be reached") && warning.contains("NetworkPolicy"), "{warning}");
-    sees(&beam, &[&own]).await;
+    sees(&beam, &[&own, &pods.name(1)]).await;
     saw_no_down(&beam).await;
 
     other.kill9().await;

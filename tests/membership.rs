@@ -1,5 +1,7 @@
 //! Being a node among nodes: connecting from either side, visible and hidden, coming back, going away.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::time::Duration;
@@ -304,4 +306,25 @@ async fn two_gussets_meet_and_talk() {
     one.shutdown().await;
     event(&mut events, "down", |event| matches!(event, NodeEvent::Down { .. }).then_some(())).await;
     two.shutdown().await;
+}
+
+#[test]
+fn a_connection_belongs_to_the_runtime_of_the_node_whoever_asks_for_it() {
+    let otp = require!(otp::get(27));
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (own, other) = (runtime(), runtime());
+    let (epmd, beam, node) = own.block_on(async {
+        let epmd = Epmd::start(&otp).await;
+        let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+        let node = node::start(&epmd).await;
+        (epmd, beam, node)
+    });
+    other.block_on(connect(&node, &beam));
+    other.shutdown_background();
+    own.block_on(async {
+        assert_eq!(beam.value(&format!("net_adm:ping({})", atom(&node))).await, "pong");
+        assert_eq!(node.nodes(), [name_of(&beam)]);
+        node.shutdown().await;
+        drop((beam, epmd));
+    });
 }

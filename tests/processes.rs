@@ -1,5 +1,7 @@
 //! Processes, names, links, monitors and exits between a gusset and BEAM nodes of every release.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::time::Duration;

@@ -61,7 +61,7 @@ corpus() ->
     ++ [{"list", L} || L <- lists_()]
     ++ [{"map", M} || M <- maps_()]
     ++ [{"binary", B} || B <- [<<>>, <<0>>, <<1, 2>>, <<"text">>, <<"h\303\251"/utf8>>, unicode:characters_to_binary([960, $a]),
-                               binary:copy(<<255>>, 64), binary:copy(<<7>>, 65), binary:copy(<<1>>, 300)]]
+                               binary:copy(<<128>>, 64), binary:copy(<<7>>, 65), binary:copy(<<1>>, 300)]]
     ++ [{"bitstring", <<(N band ((1 bsl Bits) - 1)):Bits>>} || Bits <- [1, 2, 3, 4, 5, 6, 7, 9, 15, 65], N <- [16#155555555555555555]]
     ++ [{"export", fun lists:map/2}, {"export", fun 'Elixir.Enum':'map!'/3}]
     ++ [{"compressed", print(T), term_to_binary(T, [{compressed, 9}])} || T <- [lists:duplicate(100, again)]]

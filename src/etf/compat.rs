@@ -3,11 +3,14 @@
 //! What the other side cannot hold is an error, never another value: eetf has no native records and
 //! keeps old funs, which no release from OTP 23 on takes.
 
+use std::collections::HashMap;
+
 use eetf::{BitBinary, ExternalFun, FixInteger, ImproperList, InternalFun, List, Reference, Tuple};
 use num_bigint::{BigInt, Sign};
 
 use super::atom::{Atom, AtomTooLong};
 use super::ids::{Creation, Pid, Port, Ref};
+use super::map::Map;
 use super::term::{BitString, Fun, OpaqueFun, Term};
 
 /// A term that only one side can hold.
@@ -41,38 +44,41 @@ impl TryFrom<&eetf::Term> for Term {
     type Error = CompatError;
 
     fn try_from(term: &eetf::Term) -> Result<Self, CompatError> {
-        Ok(match term {
-            eetf::Term::Atom(atom) => atom_from(atom)?.into(),
-            eetf::Term::FixInteger(value) => value.value.into(),
-            // Another version of num-bigint: through its bytes.
-            eetf::Term::BigInteger(value) => BigInt::from_signed_bytes_le(&value.value.to_signed_bytes_le()).into(),
-            eetf::Term::Float(value) if value.value.is_finite() => value.value.into(),
-            eetf::Term::Float(value) => return Err(CompatError::NotFinite(value.value)),
-            eetf::Term::Pid(pid) => pid_from(pid)?.into(),
-            eetf::Term::Port(port) => {
-                Port { node: atom_from(&port.node)?, id: port.id, creation: Creation(port.creation) }.into()
-            }
-            eetf::Term::Reference(reference) => {
-                let (node, creation) = (atom_from(&reference.node)?, Creation(reference.creation));
-                let words = reference.id.len();
-                Ref::new(node, creation, &reference.id).ok_or(CompatError::ReferenceWords(words))?.into()
-            }
-            eetf::Term::ExternalFun(fun) => Term::export(atom_from(&fun.module)?, atom_from(&fun.function)?, fun.arity),
-            eetf::Term::InternalFun(fun) => fun_from(fun)?,
-            eetf::Term::Binary(binary) => binary.bytes.clone().into(),
-            eetf::Term::BitBinary(bits) => bits_from(bits)?,
-            eetf::Term::ByteList(list) => Term::list(list.bytes.iter().map(|&byte| byte.into())),
-            eetf::Term::List(list) => Term::List(all_from(&list.elements)?),
-            eetf::Term::ImproperList(list) => {
-                Term::list_with_tail(all_from(&list.elements)?, Term::try_from(&*list.last)?)
-            }
-            eetf::Term::Tuple(tuple) => Term::Tuple(all_from(&tuple.elements)?),
-            eetf::Term::Map(map) => {
-                let pair = |(key, value): (&_, &_)| Ok((Term::try_from(key)?, Term::try_from(value)?));
-                Term::Map(map.map.iter().map(pair).collect::<Result<_, CompatError>>()?)
-            }
-        })
+        // What recurses is apart from what does not, so that a level takes little of the stack.
+        match term {
+            eetf::Term::List(list) => all_from(&list.elements).map(Term::List),
+            eetf::Term::Tuple(tuple) => all_from(&tuple.elements).map(Term::Tuple),
+            eetf::Term::ImproperList(list) => improper_from(list),
+            eetf::Term::Map(map) => map_from(map),
+            eetf::Term::InternalFun(fun) => fun_from(fun),
+            leaf => leaf_from(leaf),
+        }
     }
+}
+
+fn leaf_from(term: &eetf::Term) -> Result<Term, CompatError> {
+    Ok(match term {
+        eetf::Term::Atom(atom) => atom_from(atom)?.into(),
+        eetf::Term::FixInteger(value) => value.value.into(),
+        // Another version of num-bigint: through its bytes.
+        eetf::Term::BigInteger(value) => BigInt::from_signed_bytes_le(&value.value.to_signed_bytes_le()).into(),
+        eetf::Term::Float(value) if value.value.is_finite() => value.value.into(),
+        eetf::Term::Float(value) => return Err(CompatError::NotFinite(value.value)),
+        eetf::Term::Pid(pid) => pid_from(pid)?.into(),
+        eetf::Term::Port(port) => {
+            Port { node: atom_from(&port.node)?, id: port.id, creation: Creation(port.creation) }.into()
+        }
+        eetf::Term::Reference(reference) => {
+            let (node, creation) = (atom_from(&reference.node)?, Creation(reference.creation));
+            let words = reference.id.len();
+            Ref::new(node, creation, &reference.id).ok_or(CompatError::ReferenceWords(words))?.into()
+        }
+        eetf::Term::ExternalFun(fun) => Term::export(atom_from(&fun.module)?, atom_from(&fun.function)?, fun.arity),
+        eetf::Term::Binary(binary) => binary.bytes.clone().into(),
+        eetf::Term::BitBinary(bits) => bits_from(bits)?,
+        eetf::Term::ByteList(list) => Term::list(list.bytes.iter().map(|&byte| byte.into())),
+        nested => return Term::try_from(nested),
+    })
 }
 
 impl TryFrom<eetf::Term> for Term {
@@ -84,7 +90,23 @@ impl TryFrom<eetf::Term> for Term {
 }
 
 fn all_from(terms: &[eetf::Term]) -> Result<Vec<Term>, CompatError> {
-    terms.iter().map(Term::try_from).collect()
+    let mut all = Vec::with_capacity(terms.len());
+    for term in terms {
+        all.push(Term::try_from(term)?);
+    }
+    Ok(all)
+}
+
+fn improper_from(list: &ImproperList) -> Result<Term, CompatError> {
+    Ok(Term::list_with_tail(all_from(&list.elements)?, Term::try_from(&*list.last)?))
+}
+
+fn map_from(map: &eetf::Map) -> Result<Term, CompatError> {
+    let mut pairs = Vec::with_capacity(map.map.len());
+    for (key, value) in &map.map {
+        pairs.push((Term::try_from(key)?, Term::try_from(value)?));
+    }
+    Ok(Term::map(pairs))
 }
 
 fn atom_from(atom: &eetf::Atom) -> Result<Atom, CompatError> {
@@ -117,38 +139,38 @@ impl TryFrom<&Term> for eetf::Term {
     type Error = CompatError;
 
     fn try_from(term: &Term) -> Result<Self, CompatError> {
-        Ok(match term {
-            Term::Integer(value) => match i32::try_from(*value) {
-                Ok(value) => FixInteger::from(value).into(),
-                Err(_) => eetf::BigInteger::from(*value).into(),
-            },
-            Term::BigInteger(value) => big_into(value).into(),
-            Term::Float(value) if value.is_finite() => eetf::Float { value: *value }.into(),
-            Term::Float(value) => return Err(CompatError::NotFinite(*value)),
-            Term::Atom(atom) => atom_into(atom).into(),
-            Term::Pid(pid) => pid_into(pid).into(),
-            Term::Port(port) => {
-                eetf::Port { node: atom_into(&port.node), id: port.id, creation: port.creation.0 }.into()
-            }
-            Term::Ref(reference) => {
-                let (node, creation) = (atom_into(&reference.node), reference.creation.0);
-                Reference { node, id: reference.words().to_vec(), creation }.into()
-            }
-            Term::Tuple(elements) => Tuple::from(all_into(elements)?).into(),
-            Term::List(elements) => List::from(all_into(elements)?).into(),
-            Term::ImproperList(elements, tail) => {
-                ImproperList::from((all_into(elements)?, Self::try_from(&**tail)?)).into()
-            }
-            Term::Map(map) => {
-                let pair = |(key, value): &(Term, Term)| Ok((Self::try_from(key)?, Self::try_from(value)?));
-                eetf::Map { map: map.iter().map(pair).collect::<Result<_, CompatError>>()? }.into()
-            }
-            Term::Binary(bytes) => eetf::Binary::from(&bytes[..]).into(),
-            Term::BitString(bits) => BitBinary::from((bits.bytes().to_vec(), bits.bits())).into(),
-            Term::Fun(fun) => fun_into(fun)?,
-            Term::Record(_) => return Err(CompatError::Record),
-        })
+        match term {
+            Term::Tuple(elements) => all_into(elements).map(|elements| Tuple::from(elements).into()),
+            Term::List(elements) => all_into(elements).map(|elements| List::from(elements).into()),
+            Term::ImproperList(elements, tail) => improper_into(elements, tail),
+            Term::Map(map) => map_into(map),
+            Term::Fun(fun) => fun_into(fun),
+            leaf => leaf_into(leaf),
+        }
     }
+}
+
+fn leaf_into(term: &Term) -> Result<eetf::Term, CompatError> {
+    Ok(match term {
+        Term::Integer(value) => match i32::try_from(*value) {
+            Ok(value) => FixInteger::from(value).into(),
+            Err(_) => eetf::BigInteger::from(*value).into(),
+        },
+        Term::BigInteger(value) => big_into(value).into(),
+        Term::Float(value) if value.is_finite() => eetf::Float { value: *value }.into(),
+        Term::Float(value) => return Err(CompatError::NotFinite(*value)),
+        Term::Atom(atom) => atom_into(atom).into(),
+        Term::Pid(pid) => pid_into(pid).into(),
+        Term::Port(port) => eetf::Port { node: atom_into(&port.node), id: port.id, creation: port.creation.0 }.into(),
+        Term::Ref(reference) => {
+            let (node, creation) = (atom_into(&reference.node), reference.creation.0);
+            Reference { node, id: reference.words().to_vec(), creation }.into()
+        }
+        Term::Binary(bytes) => eetf::Binary::from(&bytes[..]).into(),
+        Term::BitString(bits) => BitBinary::from((bits.bytes().to_vec(), bits.bits())).into(),
+        Term::Record(_) => return Err(CompatError::Record),
+        nested => return eetf::Term::try_from(nested),
+    })
 }
 
 impl TryFrom<Term> for eetf::Term {
@@ -160,7 +182,23 @@ impl TryFrom<Term> for eetf::Term {
 }
 
 fn all_into(terms: &[Term]) -> Result<Vec<eetf::Term>, CompatError> {
-    terms.iter().map(eetf::Term::try_from).collect()
+    let mut all = Vec::with_capacity(terms.len());
+    for term in terms {
+        all.push(eetf::Term::try_from(term)?);
+    }
+    Ok(all)
+}
+
+fn improper_into(elements: &[Term], tail: &Term) -> Result<eetf::Term, CompatError> {
+    Ok(ImproperList::from((all_into(elements)?, eetf::Term::try_from(tail)?)).into())
+}
+
+fn map_into(map: &Map) -> Result<eetf::Term, CompatError> {
+    let mut pairs = HashMap::with_capacity(map.len());
+    for (key, value) in map {
+        pairs.insert(eetf::Term::try_from(key)?, eetf::Term::try_from(value)?);
+    }
+    Ok(eetf::Map { map: pairs }.into())
 }
 
 /// Digit by digit, as the number type of eetf has no name here.

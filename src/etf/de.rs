@@ -49,9 +49,12 @@ pub fn from_bytes<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Decod
 /// # Errors
 /// As [`from_bytes`].
 pub fn deserialize_from<'de, T: Deserialize<'de>>(reader: &mut Reader<'de>) -> Result<T, DecodeError> {
-    let limits = Limits::default();
+    deserialize_within(reader, &Limits::default())
+}
+
+fn deserialize_within<'de, T: Deserialize<'de>>(reader: &mut Reader<'de>, limits: &Limits) -> Result<T, DecodeError> {
     let start = reader.offset();
-    let mut deserializer = Deserializer::new(reader.clone(), &limits);
+    let mut deserializer = Deserializer::new(reader.clone(), limits);
     let value = T::deserialize(&mut deserializer).map_err(|error| error.at(start))?;
     *reader = deserializer.reader;
     Ok(value)
@@ -80,8 +83,16 @@ impl Payload {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_borrowed<'de, T: Deserialize<'de>>(&'de self) -> Result<T, DecodeError> {
+        self.decode_within(&Limits::default())
+    }
+
+    /// Reads a value that may nest deeper, or less deep, than usual: [`Limits::serde_depth`] counts.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_within<'de, T: Deserialize<'de>>(&'de self, limits: &Limits) -> Result<T, DecodeError> {
         let mut reader = self.reader();
-        let value = deserialize_from(&mut reader)?;
+        let value = deserialize_within(&mut reader, limits)?;
         reader.finish()?;
         Ok(value)
     }
@@ -106,15 +117,16 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         Self { reader, ..*self }
     }
 
-    /// Reads something that has parts, one level further down.
-    pub(super) fn nested<T>(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
-    ) -> Result<T, DecodeError> {
+    /// Goes one level down, to something that has parts. Not a closure around what is read there:
+    /// the code of a type recurses through here, and each call counts.
+    fn enter(&mut self) -> Result<(), DecodeError> {
         let (start, limit) = (self.reader.offset(), self.limits.serde_depth);
         self.limits.check("the nesting of the value", self.depth + 1, limit, "serde_depth", start)?;
         self.depth += 1;
-        let value = read(self);
+        Ok(())
+    }
+
+    fn leave<T>(&mut self, value: T) -> T {
         self.depth -= 1;
         value
     }
@@ -143,30 +155,27 @@ impl<'de, 'l> Deserializer<'de, 'l> {
     }
 
     fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.nested(|this| {
-            let mut elements = Elements::list(this)?;
-            let value = visitor.visit_seq(&mut elements)?;
-            elements.end()?;
-            Ok(value)
-        })
+        self.enter()?;
+        let mut elements = Elements::list(self)?;
+        let value = visitor.visit_seq(&mut elements)?;
+        elements.end()?;
+        Ok(self.leave(value))
     }
 
     fn fixed<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
-        self.nested(|this| {
-            let mut elements = Elements::fixed(this, len)?;
-            let value = visitor.visit_seq(&mut elements)?;
-            elements.end()?;
-            Ok(value)
-        })
+        self.enter()?;
+        let mut elements = Elements::fixed(self, len)?;
+        let value = visitor.visit_seq(&mut elements)?;
+        elements.end()?;
+        Ok(self.leave(value))
     }
 
     fn pairs<V: Visitor<'de>>(&mut self, visitor: V, is_struct: bool) -> Result<V::Value, DecodeError> {
-        self.nested(|this| {
-            let mut entries = Entries::new(this, is_struct)?;
-            let value = visitor.visit_map(&mut entries)?;
-            entries.end()?;
-            Ok(value)
-        })
+        self.enter()?;
+        let mut entries = Entries::new(self, is_struct)?;
+        let value = visitor.visit_map(&mut entries)?;
+        entries.end()?;
+        Ok(self.leave(value))
     }
 
     fn integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -348,7 +357,9 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         let is_result = name == "Result" && variants == ["Ok", "Err"];
-        self.nested(|this| visitor.visit_enum(Variant::new(this, is_result)?))
+        self.enter()?;
+        let value = visitor.visit_enum(Variant::new(self, is_result)?)?;
+        Ok(self.leave(value))
     }
 }
 

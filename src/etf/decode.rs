@@ -192,3 +192,116 @@ pub(crate) fn refused(offset: usize, found: u8) -> DecodeError {
 const AHEAD: usize = 64;
 
 pub(super) const KEY_TWICE: &str = "a map has a key twice";
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use num_bigint::BigInt;
+
+    use super::*;
+    use crate::etf::{Creation, Payload, Pid, Port, Ref, validate};
+    use crate::{atom, list};
+
+    fn read(bytes: &[u8]) -> Result<Term, DecodeError> {
+        let limits = Limits::default();
+        let mut reader = Reader::new(bytes, &[]);
+        let term = Term::decode(&mut reader, &limits)?;
+        reader.finish()?;
+        assert_eq!(validate(bytes, 0, &limits), Ok(bytes.len()));
+        Ok(term)
+    }
+
+    fn join(parts: &[&[u8]]) -> Vec<u8> {
+        parts.concat()
+    }
+
+    #[test]
+    fn the_tags_of_c_nodes_and_old_releases_are_read() {
+        let node = [115, 3, b'n', b'@', b'h'];
+        let latin1 = [100, 0, 2, b'\xe9', b'a'];
+        assert_eq!(read(&latin1), Ok(atom!("éa").into()));
+        assert_eq!(read(&[115, 1, 0xe9]), read(&[119, 2, 0xc3, 0xa9]));
+        let text = format!("{:e}", 1.5);
+        let mut float = [0; 32];
+        float[0] = 99;
+        float[1..=text.len()].copy_from_slice(text.as_bytes());
+        assert_eq!(read(&float), Ok(1.5.into()));
+        let pid = Pid { node: atom!("n@h"), id: 7, serial: 1, creation: Creation(3) };
+        assert_eq!(read(&join(&[&[103], &node, &[0, 0, 0, 7, 0, 0, 0, 1, 3]])), Ok(pid.into()));
+        let port = Port { node: atom!("n@h"), id: 7, creation: Creation(2) };
+        assert_eq!(read(&join(&[&[102], &node, &[0, 0, 0, 7, 2]])), Ok(port.clone().into()));
+        assert_eq!(read(&join(&[&[89], &node, &[0, 0, 0, 7, 0, 0, 0, 2]])), Ok(port.clone().into()));
+        assert_eq!(read(&join(&[&[120], &node, &[0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 2]])), Ok(port.into()));
+        let reference = Ref::new(atom!("n@h"), Creation(1), &[9]).unwrap();
+        assert_eq!(read(&join(&[&[101], &node, &[0, 0, 0, 9, 1]])), Ok(reference.clone().into()));
+        let padded = [1, 0, 0, 0, 9, 0, 0, 0, 0];
+        assert_eq!(read(&join(&[&[114, 0, 2], &node, &padded])), Ok(reference.into()));
+    }
+
+    #[test]
+    fn terms_are_equal_whatever_tags_they_came_in() {
+        assert_eq!(read(&[110, 3, 0, 5, 0, 0]), Ok(5.into()));
+        assert_eq!(read(&[110, 0, 1]), Ok(0.into()));
+        assert_eq!(read(&[111, 0, 0, 0, 1, 9, 5]), Ok((-5).into()));
+        assert_eq!(read(&[110, 8, 1, 0, 0, 0, 0, 0, 0, 0, 128]), Ok(i64::MIN.into()));
+        assert_eq!(read(&[110, 8, 0, 0, 0, 0, 0, 0, 0, 0, 128]), Ok(Term::from(BigInt::from(1) << 63u32)));
+        assert_eq!(read(&[105, 0, 0, 0, 1, 106]), read(&[104, 1, 106]));
+        assert_eq!(read(&[107, 0, 0]), Ok(Term::NIL));
+        assert_eq!(read(&[108, 0, 0, 0, 0, 97, 5]), Ok(5.into()));
+        assert_eq!(read(&[77, 0, 0, 0, 1, 8, 7]), read(&[109, 0, 0, 0, 1, 7]));
+        assert_eq!(read(&[77, 0, 0, 0, 1, 3, 0xbf]), read(&[77, 0, 0, 0, 1, 3, 0xa0]));
+        // A list in cells and pieces.
+        let pieces = [108, 0, 0, 0, 1, 97, 1, 108, 0, 0, 0, 0, 108, 0, 0, 0, 1, 97, 2, 107, 0, 2, 3, 4];
+        assert_eq!(read(&pieces), Ok(list![1, 2, 3, 4]));
+        let cells = join(&[&[108, 0, 0, 0, 1, 97, 1].repeat(50_000), &[106]]);
+        assert_eq!(read(&cells).unwrap().as_list().unwrap().len(), 50_000);
+    }
+
+    #[test]
+    fn hostile_bytes_end_in_an_error_at_once() {
+        let deep_list = [108, 0, 0, 0, 1].repeat(1_000_000);
+        let deep_tuple = [104, 1].repeat(1_000_000);
+        let greedy = [108, 0, 1, 0, 0].repeat(100_000);
+        let bad_name = join(&[&[104, 1, 119, 4], &[0xff; 4]]);
+        let not_a_number = [70, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0];
+        for bytes in [
+            &[108, 255, 255, 255, 255][..],
+            &[105, 255, 255, 255, 255],
+            &[116, 127, 255, 255, 255],
+            &[111, 255, 255, 255, 255, 0],
+            &[67, 127, 255, 255, 255, 0],
+            &[68],
+            &[82, 0],
+            &deep_list,
+            &deep_tuple,
+            &greedy,
+            &bad_name,
+            &not_a_number,
+        ] {
+            let start = Instant::now();
+            assert!(validate(bytes, 0, &Limits::default()).is_err());
+            assert!(read(bytes).is_err());
+            assert!(Payload::new(bytes.to_vec().into(), None).decode::<Vec<Term>>().is_err());
+            // Microseconds each; a busy machine may stop us for longer.
+            assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        }
+    }
+
+    #[test]
+    fn items_are_counted_before_they_become_a_tree() {
+        let few = Limits { items: 1000, ..Limits::default() };
+        let many = join(&[&[105, 0, 0, 4, 0], &[106; 1024]]);
+        let text = join(&[&[107, 4, 0], &[b'a'; 1024]]);
+        for bytes in [many, text] {
+            let limit = |kind| matches!(kind, DecodeErrorKind::Limit { setting: "items", .. });
+            assert!(limit(validate(&bytes, 0, &few).unwrap_err().kind));
+            assert!(limit(Term::decode(&mut Reader::new(&bytes, &[]), &few).unwrap_err().kind));
+        }
+        let short = Limits { integer_bytes: 100, ..Limits::default() };
+        let large = join(&[&[110, 101, 0], &[1; 101]]);
+        let limit = |kind| matches!(kind, DecodeErrorKind::Limit { setting: "integer_bytes", .. });
+        assert!(limit(validate(&large, 0, &short).unwrap_err().kind));
+        assert!(limit(Term::decode(&mut Reader::new(&large, &[]), &short).unwrap_err().kind));
+    }
+}

@@ -10,10 +10,11 @@ pub struct Limits {
     /// are far beyond what programs send and far below what would cost memory.
     pub depth: usize,
     /// How deep a [`Term`](super::Term) may be that is built from bytes or text. Less than `depth`,
-    /// as a tree is dropped, cloned and compared by recursion.
+    /// as a tree is cloned, compared and printed by recursion: in a debug build a level takes up to
+    /// 1.7 KiB of the stack.
     pub tree_depth: usize,
     /// How deep the values may nest that serde builds from bytes: the code that serde derives
-    /// recurses, and takes more of the stack per level than a tree does.
+    /// recurses, and takes up to 5 KiB of the stack per level in a debug build.
     pub serde_depth: usize,
     /// How many bytes the magnitude of an integer may have. Printing is quadratic in it.
     pub integer_bytes: usize,
@@ -27,8 +28,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             depth: 10_000,
-            tree_depth: 512,
-            serde_depth: 128,
+            tree_depth: 256,
+            serde_depth: 64,
             integer_bytes: 1 << 20,
             inflated_bytes: 64 << 20,
             items: 64 << 20,

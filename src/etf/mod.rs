@@ -13,6 +13,8 @@ mod convert;
 mod copy;
 mod de;
 mod decode;
+#[cfg(test)]
+mod depth_tests;
 mod encode;
 mod error;
 mod ids;
@@ -30,6 +32,7 @@ mod serde_tests;
 pub(crate) mod tag;
 mod term;
 mod validate;
+mod write;
 
 pub use atom::{Atom, AtomTooLong, MAX_ATOM_CHARACTERS};
 pub use blob::open_blob;

@@ -212,8 +212,8 @@ fn compare_funs(a: &Fun, b: &Fun, exact: bool) -> Ordering {
             key(a)
                 .cmp(&key(b))
                 .then_with(|| compare_all(&a.free, &b.free, exact))
-                // Beyond what a BEAM compares: what it does not have twice in one version of a module.
-                .then_with(|| rest(a).cmp(&rest(b)))
+                // A BEAM stops here: one version of a module has no two funs that differ in more.
+                .then_with(|| if exact { rest(a).cmp(&rest(b)) } else { Ordering::Equal })
         }
         (Fun::Opaque(_), Fun::Export { .. }) => Ordering::Less,
         (Fun::Export { .. }, Fun::Opaque(_)) => Ordering::Greater,
@@ -221,12 +221,10 @@ fn compare_funs(a: &Fun, b: &Fun, exact: bool) -> Ordering {
 }
 
 fn compare_records(a: &Record, b: &Record, exact: bool) -> Ordering {
-    (&a.module, &a.name)
-        .cmp(&(&b.module, &b.name))
-        .then_with(|| a.fields.len().cmp(&b.fields.len()))
+    (&a.module, &a.name, a.flags, a.fields.len())
+        .cmp(&(&b.module, &b.name, b.flags, b.fields.len()))
         .then_with(|| a.fields.iter().map(|(name, _)| name).cmp(b.fields.iter().map(|(name, _)| name)))
         .then_with(|| first_difference(a.fields.iter().zip(&b.fields).map(|(a, b)| compare(&a.1, &b.1, exact))))
-        .then_with(|| a.flags.cmp(&b.flags))
 }
 
 impl PartialEq for super::Map {

@@ -50,6 +50,17 @@ impl Payload {
         Self { bytes, atoms: self.atoms.clone() }
     }
 
+    /// A part of it, as a payload of its own: one whole term, as measured with [`Reader::offset`] and
+    /// [`Reader::skip`]. Nothing is copied; out of range it is empty, and reading it an error.
+    pub fn part(&self, range: std::ops::Range<usize>) -> Self {
+        let bytes = if range.start <= range.end && range.end <= self.bytes.len() {
+            self.bytes.slice(range)
+        } else {
+            Bytes::new()
+        };
+        Self { bytes, atoms: self.atoms.clone() }
+    }
+
     /// Reads it piece by piece, without building anything.
     pub fn reader(&self) -> Reader<'_> {
         Reader::shared(&self.bytes, self.atoms())

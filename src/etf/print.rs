@@ -1,5 +1,6 @@
-//! Terms in Erlang syntax, as `io:format("~tw")` prints them, except that lists of printable
-//! characters and binaries of text are shown as text.
+//! Terms in Erlang syntax, as `io:format("~0tp")` prints them where `+pc unicode` is set; but for two
+//! things: pairs of a map stand in the order of their keys, and binaries that are not UTF-8 are never
+//! shown as text (a BEAM tries latin-1).
 
 use std::fmt::{self, Display, Formatter, Write};
 

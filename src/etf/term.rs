@@ -9,9 +9,10 @@ use num_traits::ToPrimitive;
 
 use super::atom::{Atom, AtomTooLong};
 use super::encode::Encoder;
-use super::error::{EncodeError, EncodeErrorKind};
+use super::error::EncodeError;
 use super::ids::{Pid, Port, Ref};
 use super::map::Map;
+use super::write;
 
 /// Any Erlang term.
 ///
@@ -367,105 +368,8 @@ impl Term {
     /// For what the format cannot say: a float that is not finite, a fun that closes over more than
     /// 255 values. The buffer then holds half a term.
     pub fn encode(&self, encoder: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        match self {
-            Self::Integer(value) => encoder.i64(*value),
-            Self::BigInteger(value) => encoder.big(value),
-            Self::Float(value) if value.is_finite() => encoder.f64(*value),
-            Self::Float(value) => return Err(EncodeErrorKind::NotFinite(*value).into()),
-            Self::Atom(atom) => encoder.atom(atom),
-            Self::Pid(pid) => encoder.pid(pid),
-            Self::Port(port) => encoder.port(port),
-            Self::Ref(reference) => encoder.reference(reference),
-            Self::Tuple(elements) => {
-                encoder.tuple_header(count(elements.len())?);
-                return encode_all(elements, encoder);
-            }
-            Self::List(elements) => return encode_list(elements, encoder),
-            Self::ImproperList(elements, tail) if elements.is_empty() => return tail.encode(encoder),
-            Self::ImproperList(elements, tail) => {
-                encoder.list_header(count(elements.len())?);
-                encode_all(elements, encoder)?;
-                return tail.encode(encoder);
-            }
-            Self::Map(map) => {
-                encoder.map_header(count(map.len())?);
-                for (key, value) in map.iter() {
-                    key.encode(encoder)?;
-                    value.encode(encoder)?;
-                }
-            }
-            Self::Binary(bytes) => {
-                count(bytes.len())?;
-                encoder.bytes(bytes);
-            }
-            Self::BitString(bits) => {
-                count(bits.bytes.len())?;
-                encoder.bitstring(&bits.bytes, bits.bits);
-            }
-            Self::Fun(fun) => return fun.encode(encoder),
-            Self::Record(record) => return record.encode(encoder),
-        }
-        Ok(())
+        write::write(self, encoder)
     }
-}
-
-impl Fun {
-    fn encode(&self, encoder: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        match self {
-            Self::Export { module, function, arity } => encoder.export(module, function, *arity),
-            Self::Opaque(fun) => {
-                if fun.free.len() > MAX_FREE {
-                    return Err(EncodeErrorKind::TooMany { count: fun.free.len(), most: MAX_FREE }.into());
-                }
-                let start = encoder.fun_head(fun, fun.free.len() as u32);
-                encode_all(&fun.free, encoder)?;
-                encoder.fun_end(start);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Record {
-    fn encode(&self, encoder: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        encoder.record_header(count(self.fields.len())?, self.flags);
-        encoder.atom(&self.module);
-        encoder.atom(&self.name);
-        for (name, _) in &self.fields {
-            encoder.atom(name);
-        }
-        self.fields.iter().try_for_each(|(_, value)| value.encode(encoder))
-    }
-}
-
-fn encode_all(terms: &[Term], encoder: &mut Encoder<'_>) -> Result<(), EncodeError> {
-    terms.iter().try_for_each(|term| term.encode(encoder))
-}
-
-/// As a BEAM does: bytes in the compact form, where there are 1 to 65535.
-fn encode_list(elements: &[Term], encoder: &mut Encoder<'_>) -> Result<(), EncodeError> {
-    if elements.is_empty() {
-        encoder.nil();
-        return Ok(());
-    }
-    let byte = |term: &Term| match term {
-        Term::Integer(value) => u8::try_from(*value).ok(),
-        _ => None,
-    };
-    if elements.len() <= usize::from(u16::MAX)
-        && let Some(bytes) = elements.iter().map(byte).collect::<Option<Vec<u8>>>()
-    {
-        encoder.byte_list(&bytes);
-        return Ok(());
-    }
-    encoder.list_header(count(elements.len())?);
-    encode_all(elements, encoder)?;
-    encoder.nil();
-    Ok(())
-}
-
-fn count(len: usize) -> Result<u32, EncodeError> {
-    u32::try_from(len).map_err(|_| EncodeErrorKind::TooMany { count: len, most: u32::MAX as usize }.into())
 }
 
 /// The most values a fun may close over (`external.c` refuses more).

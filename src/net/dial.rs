@@ -4,7 +4,7 @@
 //! port in it no EPMD is asked, and either way the node that answers has to have the name.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::net::{TcpStream, lookup_host};
@@ -91,10 +91,10 @@ pub async fn dial(
     let (stream, address) = reach(target, options).await?;
     tune(&stream);
     let mut io = HandshakeIo::new(stream, PrefixWidth::Two, options.setup_timeout);
-    let mut waited_for_old = false;
-    let negotiated = shake(&mut io, target, local, cookie, still_wanted, &mut waited_for_old)
+    let mut replacing_since = None;
+    let negotiated = shake(&mut io, target, local, cookie, still_wanted, &mut replacing_since)
         .await
-        .map_err(|stopped| explain(stopped, target, waited_for_old))?;
+        .map_err(|stopped| explain(stopped, target, replacing_since))?;
     let (stream, leftover) = io.into_parts();
     tracing::debug!(peer = %negotiated.peer, addr = %address, flags = %negotiated.flags, "handshake done");
     Ok(Established { negotiated, stream, leftover, address, attempt: None })
@@ -106,7 +106,7 @@ async fn shake(
     local: &LocalIdentity,
     cookie: &Cookie,
     still_wanted: impl Fn() -> bool,
-    waited_for_old: &mut bool,
+    replacing_since: &mut Option<Instant>,
 ) -> Result<Negotiated, Stopped> {
     let (state, message) = Initiator::start(local, &target.name, cookie).map_err(Stopped::at(Step::Prepare))?;
     io.send(Step::SendName, &[&message]).await?;
@@ -116,7 +116,7 @@ async fn shake(
         StatusOutcome::Alive(state) if still_wanted() => {
             let (state, message) = state.replace();
             io.send(Step::Alive, &[&message]).await?;
-            *waited_for_old = true;
+            *replacing_since = Some(Instant::now());
             state
         }
         StatusOutcome::Alive(state) => {
@@ -132,15 +132,13 @@ async fn shake(
 }
 
 /// Says what stopped a handshake, and what can be done about it.
-fn explain(stopped: Stopped, target: &DialTarget, waited_for_old: bool) -> ConnectError {
+fn explain(stopped: Stopped, target: &DialTarget, replacing_since: Option<Instant>) -> ConnectError {
     let Stopped { step, cause } = stopped;
     let peer = target.name.clone();
     match cause {
-        Cause::Timeout(after) if step == Step::Challenge && waited_for_old => {
+        Cause::Timeout(_) | Cause::Closed if step == Step::Challenge && replacing_since.is_some() => {
+            let after = replacing_since.map_or(Duration::ZERO, |since| since.elapsed());
             ConnectError::OldConnectionAlive { peer, after }
-        }
-        Cause::Closed if step == Step::Challenge && waited_for_old => {
-            ConnectError::OldConnectionAlive { peer, after: Duration::ZERO }
         }
         Cause::Timeout(after) => ConnectError::Timeout { peer, step, after },
         Cause::Closed if step == Step::Reply => ConnectError::WrongCookie { peer },

@@ -17,7 +17,7 @@ use crate::proto::epmd::{DEFAULT_EPMD_PORT, EpmdEntry};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EpmdMode {
     /// The one that runs on this host; where none runs, serve one. When one that was used dies and stays away
-    /// for [`TAKE_OVER_AFTER`], serve in its place: the nodes of this host (BEAM 25 and later, and we) register
+    /// for [`EpmdOptions::take_over_after`], serve in its place: the nodes of this host (BEAM 25 and later, and we) register
     /// again with whoever listens there, and an `epmd` that starts later finds the port taken and ends.
     #[default]
     Auto,
@@ -41,6 +41,8 @@ pub struct EpmdOptions {
     /// Where an EPMD of our own listens; empty for everywhere (IPv4, and IPv6 where the host has it). Loopback is
     /// always added, as `ERL_EPMD_ADDRESS` does.
     pub addresses: Vec<IpAddr>,
+    /// For [`EpmdMode::Auto`]: how long an EPMD that we used has to be away before we serve in its place.
+    pub take_over_after: Duration,
 }
 
 impl Default for EpmdOptions {
@@ -50,6 +52,7 @@ impl Default for EpmdOptions {
             port: DEFAULT_EPMD_PORT,
             ip: Ipv4Addr::LOCALHOST.into(),
             addresses: Vec::new(),
+            take_over_after: TAKE_OVER_AFTER,
         }
     }
 }
@@ -130,17 +133,22 @@ pub(super) struct TakeOver {
 }
 
 impl TakeOver {
-    /// Called after each failed attempt to register again: nobody listens there when `gone`.
-    pub(super) async fn consider(&mut self, gone: bool, since: Duration) {
-        if !gone || since < TAKE_OVER_AFTER || self.server.lock().is_some() {
-            return;
+    /// Called after each failed attempt to register again; nobody listens there when `gone`. True when we serve
+    /// from now on, so that the next attempt is worth making at once.
+    pub(super) async fn consider(&mut self, gone: bool, since: Duration) -> bool {
+        if !gone || since < self.options.take_over_after || self.server.lock().is_some() {
+            return false;
         }
         match bind(&self.options).await {
             Ok(server) => {
                 tracing::warn!(port = self.options.port, "EPMD died and stayed away: serving in its place");
                 *self.server.lock() = Some(server);
+                true
             }
-            Err(error) => tracing::debug!(%error, "cannot serve in the place of EPMD"),
+            Err(error) => {
+                tracing::debug!(%error, "cannot serve in the place of EPMD");
+                false
+            }
         }
     }
 }
@@ -163,8 +171,10 @@ pub enum EpmdStartError {
 async fn bind(options: &EpmdOptions) -> Result<EpmdServer, EpmdServerError> {
     if !options.addresses.is_empty() {
         let mut addresses = options.addresses.clone();
-        if !addresses.iter().any(|ip| ip.is_loopback() || ip.is_unspecified()) {
-            addresses.push(Ipv4Addr::LOCALHOST.into());
+        // Loopback, or whatever we ask ourselves at; an unspecified address has it in it.
+        let covers = |ip: &IpAddr| *ip == options.ip || (ip.is_unspecified() && ip.is_ipv4() == options.ip.is_ipv4());
+        if !addresses.iter().any(covers) {
+            addresses.push(options.ip);
         }
         return EpmdServer::bind(&addresses, options.port).await;
     }
@@ -186,6 +196,6 @@ fn random_creation() -> Result<Creation, EpmdStartError> {
 /// 0 is a wildcard and 1 to 3 belong to releases of old.
 const FIRST_CREATION: u32 = 4;
 
-/// How long an EPMD that we used may be away before we serve in its place. Whoever restarts it by hand or by a
+/// The default of [`EpmdOptions::take_over_after`]. Whoever restarts it by hand or by a
 /// supervisor needs a few seconds; as long as nobody serves, no node of this host can be found.
 pub const TAKE_OVER_AFTER: Duration = Duration::from_secs(10);

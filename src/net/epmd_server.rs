@@ -68,6 +68,11 @@ impl EpmdServer {
         self.shared.table.lock().active.values().map(|active| active.entry.clone()).collect()
     }
 
+    /// Waits until it has ended by itself: a `KILL_REQ` of this host does that while no node is registered.
+    pub async fn ended(&self) {
+        self.shared.stop.cancelled().await;
+    }
+
     /// Ends it, and returns when every connection is closed.
     pub async fn shutdown(self) {
         self.shared.stop.cancel();
@@ -276,12 +281,19 @@ async fn read_request(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(request)
 }
 
-/// True for peers on this host (`epmd_srv.c:conn_local_peer_check`): loopback, or the address that they
-/// connected to.
+/// True for peers on this host.
 fn is_local(stream: &TcpStream) -> bool {
-    let (Ok(peer), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return false };
-    let peer = peer.ip().to_canonical();
-    peer.is_loopback() || peer == here.ip().to_canonical()
+    match (stream.peer_addr(), stream.local_addr()) {
+        (Ok(peer), Ok(here)) => is_same_host(peer.ip(), here.ip()),
+        _ => false,
+    }
+}
+
+/// Loopback, or the address that the peer connected to (`epmd_srv.c:conn_local_peer_check`).
+fn is_same_host(peer: IpAddr, here: IpAddr) -> bool {
+    // A socket for both families shows IPv4 peers as IPv6.
+    let (peer, here) = (peer.to_canonical(), here.to_canonical());
+    peer.is_loopback() || peer == here
 }
 
 fn unix_seconds() -> u32 {
@@ -295,7 +307,7 @@ const FIRST_CREATION: u32 = 4;
 pub const MAX_REGISTERED: usize = 4096;
 
 /// How many connections may be open that are not registered: a question takes a millisecond, and those who
-/// connect and stay silent hold a socket for [`IDLE_TIMEOUT`].
+/// connect and stay silent hold a socket for a minute.
 pub const MAX_ASKING: usize = 512;
 
 /// How many names that are gone are remembered, so that they come back with another creation
@@ -307,3 +319,42 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long to wait after the system gave no connection (no file descriptors left): it has to free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_the_own_address_are_this_host() {
+        let same_host = |peer: &str, here: &str| is_same_host(peer.parse().unwrap(), here.parse().unwrap());
+        assert!(same_host("127.0.0.2", "127.0.0.1") && same_host("::1", "::1"));
+        assert!(same_host("10.0.0.7", "10.0.0.7") && same_host("::ffff:10.0.0.7", "10.0.0.7"));
+        assert!(!same_host("10.0.0.8", "10.0.0.7") && !same_host("::ffff:10.0.0.8", "::ffff:10.0.0.7"));
+    }
+
+    #[test]
+    fn creations_rise_with_each_life_of_a_name_and_skip_those_of_old_releases() {
+        let mut table = Table::default();
+        assert_eq!(table.add(EpmdEntry::new("a", 1), 1000), Some(Creation(1000)));
+        assert_eq!(table.add(EpmdEntry::new("a", 1), 1001), None);
+        table.remove("a");
+        assert_eq!(table.add(EpmdEntry::new("a", 1), 5000), Some(Creation(1001)));
+        assert_eq!(table.add(EpmdEntry::new("b", 1), 0), Some(Creation(4)));
+        table.active.get_mut("b").unwrap().creation = Creation(u32::MAX);
+        table.remove("b");
+        assert_eq!(table.add(EpmdEntry::new("b", 1), 0), Some(Creation(4)));
+    }
+
+    #[test]
+    fn only_so_many_names_that_are_gone_are_remembered() {
+        let mut table = Table::default();
+        for number in 0..=MAX_GONE {
+            let name = format!("n{number}");
+            table.add(EpmdEntry::new(name.as_str(), 1), 1000).unwrap();
+            table.remove(&name);
+        }
+        assert_eq!(table.gone.len(), MAX_GONE);
+        assert_eq!(table.add(EpmdEntry::new("n0", 1), 9000), Some(Creation(9000)), "the oldest is forgotten");
+        assert_eq!(table.add(EpmdEntry::new("n1", 1), 9000), Some(Creation(1001)));
+    }
+}

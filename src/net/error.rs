@@ -116,7 +116,7 @@ pub enum ConnectError {
     },
     /// The peer does not let go of an older connection.
     #[error(
-        "{peer}: it still holds an older connection with us (OTP 23 and 24 wait until that has died): try again after its net_ticktime"
+        "{peer}: after {after:?} it still holds an older connection with us (OTP 23 and 24 wait until that has died): try again after its net_ticktime"
     )]
     OldConnectionAlive {
         /// Whom we dialled.
@@ -137,7 +137,7 @@ pub enum ConnectError {
         peer: NodeName,
     },
     /// The peer cannot do what we need.
-    #[error("{peer}: it lacks what this connection needs, it is OTP 22 or older: {missing}")]
+    #[error("{peer}: it lacks what this connection needs: {missing}")]
     MissingFlags {
         /// Whom we dialled.
         peer: NodeName,

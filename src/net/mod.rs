@@ -14,6 +14,11 @@ mod step;
 mod target;
 mod transport;
 
+#[cfg(test)]
+mod epmd_tests;
+#[cfg(test)]
+mod handshake_tests;
+
 pub use accept::{AttemptId, Gatekeeper, Verdict, accept};
 pub use cookie_file::CookieFileError;
 pub use dial::{DialOptions, Established, Family, dial};

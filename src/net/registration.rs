@@ -118,8 +118,11 @@ impl Keeper {
                     let gone = matches!(error, EpmdError::Unreachable { .. });
                     let error = error.to_string();
                     self.states.send_replace(RegistrationState::Retrying { since, attempts, error });
-                    if let Some(take_over) = &mut self.take_over {
-                        take_over.consider(gone, since.elapsed()).await;
+                    if let Some(take_over) = &mut self.take_over
+                        && take_over.consider(gone, since.elapsed()).await
+                    {
+                        pause = FIRST_PAUSE;
+                        continue;
                     }
                 }
             }

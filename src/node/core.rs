@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,7 +33,9 @@ pub(crate) struct Core {
     /// Cancelled when the node shuts down.
     pub(crate) shutdown: CancellationToken,
     /// All tasks of the node.
-    pub(crate) tasks: TaskTracker,
+    tasks: TaskTracker,
+    /// Where they run: a call from another runtime must not tie a connection to that one.
+    runtime: Handle,
     pub(crate) started: std::time::Instant,
     next_unlink_id: AtomicU64,
 }
@@ -54,6 +57,7 @@ impl Core {
             extensions: Extensions::default(),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             started: std::time::Instant::now(),
             next_unlink_id: AtomicU64::new(1),
             name,
@@ -61,6 +65,17 @@ impl Core {
             config,
             port,
         })
+    }
+
+    /// Runs a task on the runtime of the node; shutting down waits for it.
+    pub(crate) fn run_task(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Returns when all tasks have ended.
+    pub(crate) async fn all_tasks_ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// A number for an `UNLINK_ID`, never zero.

@@ -215,12 +215,15 @@ impl Exception {
     }
 
     /// What a process exits with that this exception has ended: `{Reason, Stack}` for errors,
-    /// `{nocatch, Value}` for throws, the reason itself for exits.
+    /// `{{nocatch, Value}, Stack}` for throws, the reason itself for exits.
     pub fn into_reason(self) -> Reason {
         Reason::from_term(&match self.class {
             Class::Error => Term::Tuple(vec![self.reason, Term::List(self.stack)]),
             Class::Exit => self.reason,
-            Class::Throw => Term::Tuple(vec![Term::Atom(crate::atom!("nocatch")), self.reason]),
+            Class::Throw => {
+                let nocatch = Term::Tuple(vec![Term::Atom(crate::atom!("nocatch")), self.reason]);
+                Term::Tuple(vec![nocatch, Term::List(self.stack)])
+            }
         })
     }
 

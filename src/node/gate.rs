@@ -36,7 +36,7 @@ impl Core {
             Wanted::Dial(attempt, replaced, outcome) => {
                 // A task of its own: it goes on when the caller loses patience, as others may wait.
                 let dialling = self.clone().dial(target.clone(), attempt, replaced);
-                self.tasks.spawn(dialling);
+                self.run_task(dialling);
                 outcome
             }
         };

@@ -237,7 +237,7 @@ impl Node {
 
     /// Runs a task that the node waits for when it shuts down.
     pub fn spawn_task(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.tasks.spawn(task);
+        self.0.run_task(task);
     }
 
     /// Shuts the node down: no connection is taken or made any more, those that are up are closed at
@@ -256,8 +256,7 @@ impl Node {
             for entry in self.0.table.all() {
                 self.0.end(entry, Reason::shutdown());
             }
-            self.0.tasks.close();
-            self.0.tasks.wait().await;
+            self.0.all_tasks_ended().await;
         };
         if tokio::time::timeout(self.0.config.shutdown_timeout, all_gone).await.is_err() {
             tracing::warn!(timeout = ?self.0.config.shutdown_timeout, "shutdown did not finish in time");

@@ -133,7 +133,7 @@ impl Peers {
     }
 
     /// Makes an attempt the connection; false when it has been replaced meanwhile. `announce` runs
-    /// before anybody else can see the connection.
+    /// when the connection can be found, and before its peer can connect anew.
     pub(crate) fn up(
         &self,
         name: &NodeName,
@@ -146,9 +146,10 @@ impl Peers {
         if !matches!(&peer.state, PeerState::Pending(pending) if pending.attempt == attempt) {
             return false;
         }
-        announce();
         peer.state = PeerState::Up(connection.clone());
+        // First found, then announced: who hears of a node can send to it.
         self.up.insert(name.as_atom().clone(), connection.clone());
+        announce();
         for waiting in peer.waiting.drain(..) {
             let _ = waiting.send(Ok(()));
         }

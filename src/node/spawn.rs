@@ -27,9 +27,12 @@ use crate::proto::{Control, Flags, NodeName, Outgoing, ProcRef, SpawnOptions};
 /// until it gives the reason to exit with.
 pub type SpawnFn = Arc<dyn Fn(Process, Vec<Term>) -> BoxFuture<'static, Reason> + Send + Sync>;
 
-/// What other nodes may spawn here.
+/// What other nodes may spawn here, by module and function.
 #[derive(Default)]
-pub(crate) struct Functions(RwLock<HashMap<(Atom, Atom), Vec<(Option<u8>, SpawnFn)>>>);
+pub(crate) struct Functions(RwLock<HashMap<(Atom, Atom), Vec<OfArity>>>);
+
+/// A function of one arity, or of any.
+type OfArity = (Option<u8>, SpawnFn);
 
 impl Functions {
     /// Adds a function, or replaces it; `None` is any arity.
@@ -44,7 +47,7 @@ impl Functions {
     pub(crate) fn get(&self, module: &Atom, function: &Atom, arity: u8) -> Option<SpawnFn> {
         let table = self.0.read();
         let known = table.get(&(module.clone(), function.clone()))?;
-        let fits = |known: &&(Option<u8>, SpawnFn)| known.0.is_none_or(|own| own == arity);
+        let fits = |known: &&OfArity| known.0.is_none_or(|own| own == arity);
         known.iter().find(fits).map(|(_, run)| run.clone())
     }
 }
@@ -132,7 +135,7 @@ impl Core {
         let entry = process.entry().clone();
         let core = self.clone();
         let body = AssertUnwindSafe(body(process)).catch_unwind();
-        self.tasks.spawn(async move {
+        self.run_task(async move {
             let reason = tokio::select! {
                 biased;
                 () = entry.ended.cancelled() => return,

@@ -51,12 +51,12 @@ impl Started {
         }
         if let Some(listener) = listener {
             let accepting = accept(core.clone(), listener);
-            core.tasks.spawn(accepting);
+            core.run_task(accepting);
         }
         if let Some(epmd) = epmd {
             // Registered as long as the node lives.
             let shutdown = core.shutdown.clone();
-            core.tasks.spawn(async move {
+            core.run_task(async move {
                 shutdown.cancelled().await;
                 drop(epmd);
             });

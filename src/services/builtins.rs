@@ -97,10 +97,18 @@ fn kernel(node: &Node) {
         let there = connect(&context, &args).await?;
         Ok(Term::Atom(if there { atom!("pong") } else { atom!("pang") }))
     });
+    // What `erl -remsh` of OTP 25 starts without asking whether it is there. Later ones ask, as iex does.
+    for function in [atom!("start"), atom!("start_interactive")] {
+        node.export(atom!("shell"), function, Arity::Any, |mut context: CallContext, _| async move {
+            let text = format!("{}{NO_SHELL}\n", version_text());
+            drop(super::io::put_chars(context.process(), &text).await);
+            Err(Exception::error(tuple![atom!("notsup"), NO_SHELL]))
+        });
+    }
     for function in [atom!("ensure_loaded"), atom!("load_file")] {
         on(node, atom!("code"), function, |node, [module]| {
             let module = a_module(module)?;
-            Ok(match node.extension::<Functions>().has_module(&module) {
+            Ok(match has_module(node, &module) {
                 true => tuple![atom!("module"), module],
                 false => tuple![atom!("error"), atom!("nofile")],
             })
@@ -108,14 +116,14 @@ fn kernel(node: &Node) {
     }
     on(node, atom!("code"), atom!("is_loaded"), |node, [module]| {
         let module = a_module(module)?;
-        Ok(match node.extension::<Functions>().has_module(&module) {
+        Ok(match has_module(node, &module) {
             true => tuple![atom!("file"), Term::charlist("gusset")],
             false => Term::from(false),
         })
     });
     on(node, atom!("code"), atom!("which"), |node, [module]| {
         let module = a_module(module)?;
-        let known = node.extension::<Functions>().has_module(&module);
+        let known = has_module(node, &module);
         Ok(Term::Atom(if known { atom!("preloaded") } else { atom!("non_existing") }))
     });
     on(node, atom!("application"), atom!("get_env"), |_, [_, _, default]| Ok(default));
@@ -231,6 +239,13 @@ async fn connect(context: &CallContext, args: &[Term]) -> Result<bool, Exception
     let node = context.node();
     Ok(name == *node.name() || node.connect(name).await.is_ok())
 }
+
+/// True where people can call something of the module; the shell is there only to say that it is not.
+fn has_module(node: &Node, module: &Atom) -> bool {
+    *module != "shell" && node.extension::<Functions>().has_module(module)
+}
+
+const NO_SHELL: &str = "There is no shell here: call functions with rpc (gusset:functions() lists them).";
 
 fn a_module(term: Term) -> Result<Atom, Exception> {
     match term {

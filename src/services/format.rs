@@ -277,7 +277,7 @@ fn print(term: &Term, pretty: bool, unicode: bool, text: &mut String) {
                     text.push(',');
                 }
                 print(key, pretty, unicode, text);
-                text.push_str(if pretty { " => " } else { "=>" });
+                text.push_str(" => ");
                 print(value, pretty, unicode, text);
             }
             text.push('}');

@@ -62,7 +62,10 @@ type Handler = dyn Fn(CallContext, Vec<Term>) -> BoxFuture<'static, Result<Term,
 
 /// The functions of a node.
 #[derive(Default)]
-pub(crate) struct Functions(RwLock<HashMap<(Atom, Atom), Vec<(Arity, Arc<Handler>)>>>);
+pub(crate) struct Functions(RwLock<HashMap<(Atom, Atom), Vec<Exported>>>);
+
+/// A function of some name: the one with this arity.
+type Exported = (Arity, Arc<Handler>);
 
 impl Functions {
     fn insert(&self, module: Atom, function: Atom, arity: Arity, handler: Arc<Handler>) {

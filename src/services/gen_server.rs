@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use serde::Serialize;
 
 use crate::atom;
-use crate::etf::{self, DecodeError, Encoder, Limits, Payload, Pid, Reader, Ref, Term};
+use crate::etf::{self, DecodeError, Encoder, Limits, MAX_REF_WORDS, Payload, Pid, Reader, Ref, Term};
 use crate::node::{Process, SendError, Target};
 
 /// A message to a server, by its envelope.
@@ -131,6 +131,11 @@ impl ReplyTo {
         }
     }
 
+    /// True where the caller runs OTP 26 or later: only these have aliases of five words.
+    pub(crate) fn is_otp_26(&self) -> bool {
+        matches!(&self.tag, Tag::Alias(alias) if alias.words().len() == MAX_REF_WORDS)
+    }
+
     /// Replies with a value.
     ///
     /// # Errors
@@ -166,10 +171,16 @@ impl ReplyTo {
 
 /// The alias in a tag; true where the tag is nothing but that.
 fn alias_of(tag: &Term) -> Option<(Ref, bool)> {
-    let Term::ImproperList(head, tail) = tag else { return None };
+    let Term::ImproperList(head, _) = tag else { return None };
+    let inner = || only_alias(head.first().filter(|_| head.len() == 1)?);
+    only_alias(tag).map(|alias| (alias, true)).or_else(|| inner().map(|alias| (alias, false)))
+}
+
+/// `[alias|Alias]`.
+fn only_alias(term: &Term) -> Option<Ref> {
+    let Term::ImproperList(head, tail) = term else { return None };
     match (head.as_slice(), tail.as_ref()) {
-        ([word], Term::Ref(alias)) if word.is_atom("alias") => Some((alias.clone(), true)),
-        ([inner], _) => alias_of(inner).filter(|(_, whole)| *whole).map(|(alias, _)| (alias, false)),
+        ([word], Term::Ref(alias)) if word.is_atom("alias") => Some(alias.clone()),
         _ => None,
     }
 }

@@ -183,7 +183,8 @@ pub(crate) async fn flush(process: &mut Process, server: &Pid) {
     }
 }
 
-/// Prints for a process of this node, where its group leader (or `user`) wants it.
+/// Prints for a process of this node, where its group leader (or `user`) wants it. Waits until it is
+/// printed, though not for ever.
 ///
 /// # Errors
 /// The reason, when the process has been ended meanwhile.
@@ -203,7 +204,10 @@ pub async fn put_chars(process: &mut Process, text: &str) -> Result<(), Reason> 
             }
             _ => None,
         });
-        answered.await.map_err(|ended| ended.reason)?;
+        match tokio::time::timeout(PRINT_TIMEOUT, answered).await {
+            Ok(answered) => answered.map_err(|ended| ended.reason)?,
+            Err(_) => tracing::warn!(%leader, timeout = ?PRINT_TIMEOUT, "a group leader does not answer"),
+        }
     }
     process.demonitor_flush(&monitor);
     Ok(())
@@ -242,6 +246,8 @@ fn log(line: &str, from: Option<&Pid>) {
 const UNFINISHED_LINE: Duration = Duration::from_millis(200);
 /// A line beyond this is printed in pieces, so that output without line ends is not collected.
 const LONGEST_LINE: usize = 16 << 10;
+/// How long printing waits for the group leader. One that is stuck holds up a BEAM process for ever.
+const PRINT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the result of a call waits for the output that came before it.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 

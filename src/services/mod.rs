@@ -9,6 +9,7 @@ mod erpc;
 mod format;
 mod functions;
 mod gen_server;
+pub mod global;
 mod io;
 mod logger;
 mod net_kernel;
@@ -29,8 +30,8 @@ use crate::atom;
 use crate::node::{Node, RegisterError};
 use server::Named;
 
-/// Installs what other nodes wait for answers of (`net_kernel`, `rex`, `erpc`), where they send output
-/// and log events to (`user`, `logger_proxy`, `error_logger`), and the functions that people call on
+/// Installs what other nodes wait for answers of (`net_kernel`, `rex`, `erpc`, `global`), where they send
+/// output and log events to (`user`, `logger_proxy`, `error_logger`), and the functions that people call on
 /// any node.
 ///
 /// # Errors
@@ -44,5 +45,8 @@ pub fn install_standard(node: &Node) -> Result<(), RegisterError> {
     node.install(Named(atom!("error_logger"), logger::ErrorLogger))?;
     erpc::install(node);
     builtins::install(node);
+    if !node.config().hidden {
+        global::install(node)?;
+    }
     Ok(())
 }

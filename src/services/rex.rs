@@ -40,7 +40,15 @@ impl Rex {
 
 impl Server for Rex {
     async fn call(&mut self, request: Payload, from: ReplyTo, _process: &mut Process) -> Answer {
-        let Some((kind, call)) = request.term().ok().and_then(Call::parse) else { return Answer::Later };
+        let request = match request.term() {
+            Ok(request) => request,
+            // Whoever calls may wait for ever.
+            Err(error) => {
+                tracing::warn!(by = %from.pid(), %error, "a call that cannot be read");
+                return Answer::from(&badrpc(Err(Exception::badarg())));
+            }
+        };
+        let Some((kind, call)) = Call::parse(request) else { return Answer::Later };
         let caller = Caller::Gen(from);
         match kind.as_str() {
             "call" => call.spawn(&self.node, caller),

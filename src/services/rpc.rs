@@ -89,7 +89,11 @@ impl Node {
             let request = process.spawn_request(node, (atom!("erpc"), atom!("execute_call"), call), with).await?;
             let ended = process.recv_match(|message| match message {
                 Message::Spawned { reference, result: Err(why) } if *reference == request => {
-                    Some(Err(CallError::Refused(why.clone())))
+                    Some(Err(if *why == "noconnection" {
+                        CallError::Down(Reason::noconnection())
+                    } else {
+                        CallError::Refused(why.clone())
+                    }))
                 }
                 Message::Down { reference, reason, .. } if *reference == request => Some(Ok(reason.clone())),
                 _ => None,

@@ -70,7 +70,15 @@ impl Answer {
     /// # Errors
     /// When the value cannot be a term.
     pub fn reply<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
-        etf::to_payload(value).map(Self::Reply)
+        Self::payload(value).map(Self::Reply)
+    }
+
+    /// A value as [`Stop`](Self::Stop) takes it.
+    ///
+    /// # Errors
+    /// When the value cannot be a term.
+    pub fn payload<T: Serialize + ?Sized>(value: &T) -> Result<Payload, EncodeError> {
+        etf::to_payload(value)
     }
 }
 
@@ -116,7 +124,7 @@ pub async fn serve(mut process: Process, mut server: impl Server) -> Reason {
                 Envelope::Call(from, request) => call(&mut server, request, from, &mut process).await,
                 Envelope::Cast(request) => server.cast(request, &mut process).await,
                 Envelope::System(from, request) => {
-                    let (reply, verdict) = answer_sys(&server, &process, &request, suspended);
+                    let (reply, verdict) = answer_sys(&server, &process, (&from, &request), suspended);
                     send_reply(&from, &process, &reply).await;
                     match verdict {
                         Verdict::Stay => Next::Continue,
@@ -137,8 +145,13 @@ pub async fn serve(mut process: Process, mut server: impl Server) -> Reason {
     }
 }
 
-fn answer_sys(server: &impl Server, process: &Process, request: &Payload, suspended: bool) -> (Payload, Verdict) {
-    sys::Look { process, module: server.module(), state: &|| server.state() }.answer(request, suspended)
+fn answer_sys(
+    server: &impl Server,
+    process: &Process,
+    (from, request): (&ReplyTo, &Payload),
+    suspended: bool,
+) -> (Payload, Verdict) {
+    sys::Look { process, from, module: server.module(), state: &|| server.state() }.answer(request, suspended)
 }
 
 async fn call(server: &mut impl Server, request: Payload, from: ReplyTo, process: &mut Process) -> Next {

@@ -1,5 +1,6 @@
 //! What `sys` asks of a server: state, status, suspension, termination (`sys.erl:do_cmd/6`).
 
+use super::gen_server::ReplyTo;
 use crate::atom;
 use crate::etf::{Atom, DecodeError, Payload, Term};
 use crate::node::{Process, Reason};
@@ -16,6 +17,7 @@ pub(crate) enum Verdict {
 /// What there is to look at.
 pub(crate) struct Look<'a> {
     pub(crate) process: &'a Process,
+    pub(crate) from: &'a ReplyTo,
     pub(crate) module: Atom,
     pub(crate) state: &'a dyn Fn() -> Term,
 }
@@ -38,7 +40,9 @@ impl Look<'_> {
         let ok = || Term::Atom(atom!("ok"));
         match &request {
             Term::Atom(what) => match what.as_str() {
-                "get_state" => return (tuple![atom!("ok"), (self.state)()], Verdict::Stay),
+                // `{ok, State}` from 26.1 on, which mended states that look like an error.
+                "get_state" if self.from.is_otp_26() => return (tuple![atom!("ok"), (self.state)()], Verdict::Stay),
+                "get_state" => return ((self.state)(), Verdict::Stay),
                 "get_status" => return (self.status(suspended), Verdict::Stay),
                 "suspend" => return (ok(), Verdict::Suspended(true)),
                 "resume" => return (ok(), Verdict::Suspended(false)),

@@ -15,6 +15,7 @@ pub mod node;
 pub mod otp;
 pub mod ports;
 pub mod program;
+pub mod proxy;
 
 pub use beam::{Beam, BeamError, BeamOptions, COOKIE};
 pub use epmd::Epmd;

@@ -17,6 +17,8 @@ mod error;
 mod framing;
 mod initiator;
 mod message;
+#[cfg(test)]
+mod tests;
 
 pub use acceptor::{
     Accepted, Arrival, AwaitAlive, AwaitComplement, AwaitName, AwaitReply, Challenged, Greeting, NameRequest, Refused,
