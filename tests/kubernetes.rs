@@ -157,7 +157,7 @@ async fn a_wrong_cookie_is_told_apart_from_a_node_that_is_not_up_and_tried_less_
     let refused = gusset.line_with("(refused)", LATER).await;
     assert!(refused.starts_with("fail  ") && refused.contains("127-0-0-99"), "{refused}");
     let (slowly, soon) = (next_try(&wrong), next_try(&refused));
-    assert!(slowly >= Duration::from_secs(5) && soon <= Duration::from_secs(2), "{slowly:?} and {soon:?}");
+    assert!(slowly > soon && slowly >= Duration::from_secs(7), "{slowly:?} and {soon:?}");
     assert_eq!(beam.value("nodes(connected)").await, "[]");
 
     beam.value(&format!("erlang:set_cookie(node(), {COOKIE})")).await;

@@ -72,8 +72,8 @@ pub(crate) struct EpmdPortArgs {
     epmd_port: u16,
 }
 
-/// Warnings, but for those of discovery: `run` prints them as lines of its own.
-const DEFAULT_LOG: &str = "warn,gusset::discovery::driver=error";
+/// Warnings, but for those of discovery and of its Kubernetes client: `run` prints them as lines of its own.
+const DEFAULT_LOG: &str = "warn,gusset::discovery::driver=error,kube_runtime=error";
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {

@@ -389,7 +389,7 @@ fn tell_discovery(output: Output, event: &DiscoveryEvent) {
     let word = match event {
         DiscoveryEvent::Discovered { .. } => "found",
         DiscoveryEvent::Removed { .. } => "gone",
-        DiscoveryEvent::ConnectFailed { failures: 0..=1, .. } => "fail",
+        DiscoveryEvent::ConnectFailed { tell: true, .. } => "fail",
         DiscoveryEvent::Degraded { .. } | DiscoveryEvent::NotFindable { .. } => "warn",
         DiscoveryEvent::Recovered { .. } => "ok",
         _ => return,

@@ -66,6 +66,9 @@ pub enum DiscoveryEvent {
         retry_in: Option<Duration>,
         /// How many dials have failed in a row.
         failures: u32,
+        /// Worth a line: once for each kind of failure, and for a node that is just not up yet only when
+        /// that goes on.
+        tell: bool,
     },
     /// A link to a node of the set is gone.
     Lost {
