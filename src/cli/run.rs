@@ -172,7 +172,10 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     if matches!(found.origin, Origin::HomeMade(_)) && strategies(&args).contains(&StrategyChoice::Kubernetes) {
         let text =
             "this node has made a cookie of its own, which no pod has: set RELEASE_COOKIE, or give --cookie-file";
-        output.line(|| format!("warn  {text}"), || json!({"event": "warning", "text": text}));
+        output.line(
+            || format!("warn  {text}"),
+            || json!({"event": "discovery", "kind": "warn", "node": null, "text": text}),
+        );
     }
     let mut connected = Connected::default();
     // Whoever was faster than the stream of events; for the others their event says so.
