@@ -32,8 +32,8 @@ pub struct Cli {
     log_json: bool,
 }
 
-/// What discovery has to say is on standard output already.
-const DEFAULT_LOG: &str = "warn,gusset::discovery=off";
+/// What the driver of discovery has to say is on standard output already, and with it what its client warns of.
+const DEFAULT_LOG: &str = "warn,gusset::discovery::driver=off,kube_runtime=error";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::home::{self, FoundCookie, IfMissing};
+use super::home::{self, FoundCookie, IfMissing, Origin};
 use super::identity::{self, Wish};
 use super::output::Output;
 use super::stop::Stop;
@@ -157,10 +157,11 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let output = Output::new(args.json);
     let mut stop = Stop::new()?;
+    check_discovery(&args)?;
     let name = own_name(&args)?;
     let found = home::cookie(&args.cookie, IfMissing::Make)?;
     let builder = Node::builder(name.as_str()).config(config(found.cookie.clone(), &args)?);
-    let builder = discover(builder, &args)?;
+    let builder = discover(builder, &args);
     let (node, discovery) = tokio::select! {
         started = builder.start_with_discovery() => started?,
         signal = stop.wait() => return Err(Failure::other(format!("stopped by {signal} before it was up"))),
@@ -168,6 +169,14 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let mut nodes = node.monitor_nodes();
     let mut news = discovery.as_ref().map(DiscoveryHandle::events);
     hello(output, &node, &found, &args);
+    if matches!(found.origin, Origin::HomeMade(_)) && strategies(&args).contains(&StrategyChoice::Kubernetes) {
+        let text =
+            "this node has made a cookie of its own, which no pod has: set RELEASE_COOKIE, or give --cookie-file";
+        output.line(
+            || format!("warn  {text}"),
+            || json!({"event": "discovery", "kind": "warn", "node": null, "text": text}),
+        );
+    }
     let mut connected = Connected::default();
     // Whoever was faster than the stream of events; for the others their event says so.
     for peer in node.peers() {
@@ -235,18 +244,29 @@ fn own_name(args: &RunArgs) -> Result<NodeName, Failure> {
         return identity::resolve(&wish(name));
     }
     let basename = args.discovery.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
-    if environment("POD_IP").is_none() {
+    if pod_ip().is_none() && !strategies(args).contains(&StrategyChoice::Kubernetes) {
         return identity::resolve(&wish(basename));
     }
     let namespace = args.discovery.kubernetes_namespace.clone();
     let look_up = |key: &str| match key {
-        "NAMESPACE" => namespace.clone().or_else(|| environment(key)),
+        "NAMESPACE" => namespace.clone().or_else(|| environment(key)).or_else(service_account_namespace),
         "CLUSTER_DOMAIN" => Some(args.discovery.cluster_domain.clone()),
         _ => environment(key),
     };
-    let own = discovery::own_name(&template(args.discovery.mode), Some(&basename), look_up)
-        .map_err(|error| Failure::configuration(error.to_string()))?;
+    let own = discovery::own_name(&template(args.discovery.mode), Some(&basename), look_up).map_err(|error| {
+        Failure::configuration(error.to_string())
+            .advise("outside of a pod, give a name by which pods can reach this node: --name myapp@10.0.0.7")
+    })?;
     Ok(own.name)
+}
+
+fn pod_ip() -> Option<String> {
+    ["POD_IP", "MY_POD_IP"].into_iter().find_map(environment)
+}
+
+/// The namespace of the pod, as Kubernetes mounts it with the token.
+fn service_account_namespace() -> Option<String> {
+    std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok()
 }
 
 /// What `RELEASE_DISTRIBUTION` says about the name of a release.
@@ -301,54 +321,73 @@ fn config(cookie: Cookie, args: &RunArgs) -> Result<NodeConfig, Failure> {
     Ok(config)
 }
 
-fn discover(mut builder: NodeBuilder, args: &RunArgs) -> Result<NodeBuilder, Failure> {
+/// The strategies that are asked for, or fit what is given.
+fn strategies(args: &RunArgs) -> Vec<StrategyChoice> {
     let options = &args.discovery;
-    let mut choices = options.discover.clone();
-    if choices.is_empty() {
-        if options.kubernetes_selector.is_some() {
-            choices.push(StrategyChoice::Kubernetes);
-        } else if options.connect.is_empty() && !matches!(args.listen.epmd, EpmdChoice::None) {
-            choices.push(StrategyChoice::LocalEpmd);
-        }
+    if !options.discover.is_empty() {
+        return options.discover.clone();
     }
+    if options.kubernetes_selector.is_some() {
+        vec![StrategyChoice::Kubernetes]
+    } else if options.connect.is_empty() && !matches!(args.listen.epmd, EpmdChoice::None) {
+        vec![StrategyChoice::LocalEpmd]
+    } else {
+        Vec::new()
+    }
+}
+
+/// What is wrong with the settings of discovery is said before anything else is looked at.
+fn check_discovery(args: &RunArgs) -> Result<(), Failure> {
+    let kubernetes = strategies(args).contains(&StrategyChoice::Kubernetes);
+    if kubernetes && !cfg!(feature = "kubernetes") {
+        let text = "--discover kubernetes: this binary was built without the feature `kubernetes`";
+        return Err(Failure::configuration(text));
+    }
+    if kubernetes && args.discovery.kubernetes_selector.is_none() {
+        return Err(Failure::configuration("--discover kubernetes: which pods are nodes?")
+            .advise("give a label selector: --kubernetes-selector app=myapp"));
+    }
+    Ok(())
+}
+
+fn discover(mut builder: NodeBuilder, args: &RunArgs) -> NodeBuilder {
+    let options = &args.discovery;
     if !options.connect.is_empty() {
         builder = builder.discovery(Static::new(options.connect.clone()));
     }
     let interval = Duration::from_millis(options.polling_interval);
-    for choice in choices {
+    for choice in strategies(args) {
         builder = match choice {
             StrategyChoice::None => builder,
             StrategyChoice::LocalEpmd => {
                 builder.discovery(LocalEpmd::new(args.listen.epmd_port.epmd_port).every(interval))
             }
-            StrategyChoice::Kubernetes => kubernetes(builder, options)?,
+            StrategyChoice::Kubernetes => kubernetes(builder, options),
         };
     }
-    Ok(builder)
+    builder
 }
 
 #[cfg(feature = "kubernetes")]
-fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> Result<NodeBuilder, Failure> {
-    let Some(selector) = &options.kubernetes_selector else {
-        return Err(Failure::configuration("--discover kubernetes: which pods are nodes?")
-            .advise("give a label selector: --kubernetes-selector app=myapp"));
-    };
+fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> NodeBuilder {
+    let selector = options.kubernetes_selector.clone().unwrap_or_default();
     let basename = options.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
     let strategy = match &options.kubernetes_namespace {
-        Some(namespace) => discovery::Kubernetes::pods(namespace.clone(), selector.clone()),
-        None => discovery::Kubernetes::pods_here(selector.clone()),
+        Some(namespace) => discovery::Kubernetes::pods(namespace.clone(), selector),
+        None => discovery::Kubernetes::pods_here(selector),
     };
     let mut strategy =
         strategy.basename(basename).template(template(options.mode)).cluster_domain(options.cluster_domain.clone());
-    if let Some(address) = std::env::var("POD_IP").ok().and_then(|ip| ip.parse().ok()) {
+    if let Some(address) = pod_ip().and_then(|ip| ip.parse().ok()) {
         strategy = strategy.own_address(address);
     }
-    Ok(builder.discovery(strategy))
+    builder.discovery(strategy)
 }
 
+/// Nobody gets here: [`check_discovery`].
 #[cfg(not(feature = "kubernetes"))]
-fn kubernetes(_: NodeBuilder, _: &DiscoveryArgs) -> Result<NodeBuilder, Failure> {
-    Err(Failure::configuration("--discover kubernetes: this binary was built without the feature `kubernetes`"))
+fn kubernetes(builder: NodeBuilder, _: &DiscoveryArgs) -> NodeBuilder {
+    builder
 }
 
 const DEFAULT_BASENAME: &str = "gusset";
@@ -448,7 +487,7 @@ fn tell_discovery(output: Output, event: &DiscoveryEvent) {
     let (word, node) = match event {
         DiscoveryEvent::Discovered { target, .. } => ("found", Some(&target.name)),
         DiscoveryEvent::Removed { name, .. } => ("gone", Some(name)),
-        DiscoveryEvent::ConnectFailed { name, failures: 0..=1, .. } => ("fail", Some(name)),
+        DiscoveryEvent::ConnectFailed { name, tell: true, .. } => ("fail", Some(name)),
         DiscoveryEvent::Degraded { .. } | DiscoveryEvent::NotFindable { .. } => ("warn", None),
         DiscoveryEvent::Recovered { .. } => ("ok", None),
         _ => return,

@@ -240,7 +240,7 @@ fn log(event: &DiscoveryEvent) {
         }
         DiscoveryEvent::NotFindable { topology, own, .. } => tracing::warn!(%topology, %own, "{event}"),
         DiscoveryEvent::Recovered { topology } => tracing::info!(%topology, "{event}"),
-        DiscoveryEvent::ConnectFailed { name, kind, failures: 0..=1, .. } => {
+        DiscoveryEvent::ConnectFailed { name, kind, tell: true, .. } => {
             tracing::warn!(peer = %name, %kind, "{event}");
         }
         DiscoveryEvent::ConnectFailed { name, kind, failures, .. } => {

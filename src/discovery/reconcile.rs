@@ -359,6 +359,8 @@ impl Reconciler {
             backoff.pause(peer.failures, &mut self.dice)
         };
         peer.due = now + pause;
+        let as_before = peer.failures > 1 && peer.failure.as_ref().is_some_and(|(_, last)| last.kind == failure.kind);
+        peer.alike = if as_before { peer.alike.saturating_add(1) } else { peer.failures.min(1) };
         peer.failure = Some((now, failure.clone()));
         out.push(Action::Tell(DiscoveryEvent::ConnectFailed {
             name,
@@ -366,6 +368,7 @@ impl Reconciler {
             text: failure.text,
             retry_in: (peer.dialable() && !self.stopped).then_some(pause),
             failures: peer.failures,
+            tell: peer.alike == if failure.kind.mends_by_waiting() { PATIENCE } else { 1 },
         }));
     }
 
@@ -445,6 +448,8 @@ impl Reconciler {
     }
 }
 
+/// A pod runs some seconds before its node is up: told are only dials that fail so often in a row (some 3 s).
+const PATIENCE: u32 = 3;
 /// Twice the usual `net_ticktime`: by then ticks have ended every link to a node that is really dead.
 const PRUNE_GRACE: Duration = Duration::from_secs(120);
 /// Enough for a large cluster to form in a few round trips, few enough not to look like a port scan.

@@ -23,6 +23,8 @@ pub(super) struct Peer {
     /// Failures in a row.
     pub(super) failures: u32,
     pub(super) failure: Option<(Instant, DialFailure)>,
+    /// Failures of that kind in a row.
+    pub(super) alike: u32,
     /// Not dialled before this.
     pub(super) due: Instant,
     /// Known for certain to have left, since then.
@@ -42,6 +44,7 @@ impl Peer {
             news: false,
             failures: 0,
             failure: None,
+            alike: 0,
             due: now,
             gone: None,
             idle_since: now,
