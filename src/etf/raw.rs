@@ -16,6 +16,7 @@ use super::atom::Atom;
 use super::encode::Encoder;
 use super::error::DecodeError;
 use super::ids::{Pid, Port, Ref};
+use super::limits::Limits;
 use super::payload::Payload;
 use super::read::Reader;
 use super::term::Term;
@@ -92,7 +93,10 @@ impl Serialize for Term {
 
 impl FromEncoded for Term {
     fn from_encoded(bytes: Cow<'_, [u8]>) -> Result<Self, DecodeError> {
-        Payload::from_encoded(bytes)?.term()
+        let mut reader = Reader::new(&bytes, &[]);
+        let term = Self::decode(&mut reader, &Limits::default())?;
+        reader.finish()?;
+        Ok(term)
     }
 
     fn from_text(text: &str) -> Option<Self> {

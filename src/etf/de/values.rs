@@ -149,7 +149,7 @@ impl<'de> Deserializer<'de, '_> {
             Encoder::new(&mut buf).copy(&mut self.reader)?;
             return Ok(Cow::Owned(buf.freeze().into()));
         }
-        self.reader.skip()?;
+        self.reader.skip_within(self.limits)?;
         let len = self.reader.offset() - start.offset();
         Ok(Cow::Borrowed(start.rest().get(..len).unwrap_or_default()))
     }
