@@ -66,7 +66,7 @@ impl Discovery {
             reports.push((name, end));
         }
         let reconciler = Arc::new(Mutex::new(reconciler));
-        let (events, _) = broadcast::channel(EVENTS_KEPT);
+        let (events, first) = broadcast::channel(EVENTS_KEPT);
         let stop = CancellationToken::new();
         let driver = Driver {
             // Listening begins before the first look at what is connected, so that nothing falls between.
@@ -80,7 +80,7 @@ impl Discovery {
             wake,
         };
         let task = tokio::spawn(driver.run(strategies, stop.clone()));
-        DiscoveryHandle { reconciler, events, task, stop: stop.drop_guard() }
+        DiscoveryHandle { reconciler, events, first: Mutex::new(Some(first)), task, stop: stop.drop_guard() }
     }
 }
 
@@ -89,14 +89,16 @@ impl Discovery {
 pub struct DiscoveryHandle {
     reconciler: Arc<Mutex<Reconciler>>,
     events: broadcast::Sender<DiscoveryEvent>,
+    first: Mutex<Option<broadcast::Receiver<DiscoveryEvent>>>,
     task: JoinHandle<()>,
     stop: DropGuard,
 }
 
 impl DiscoveryHandle {
-    /// All events from now on. A reader that lags loses the oldest and is told how many.
+    /// All events from now on; whoever asks first gets them from the start. A reader that lags loses the oldest
+    /// and is told how many.
     pub fn events(&self) -> broadcast::Receiver<DiscoveryEvent> {
-        self.events.subscribe()
+        self.first.lock().take().unwrap_or_else(|| self.events.subscribe())
     }
 
     /// How things stand.
