@@ -301,6 +301,7 @@ impl Reconciler {
         if peer.up.is_none() {
             peer.up = Some(now);
             peer.failure = None;
+            peer.failing_since = None;
             if !peer.wanted.is_empty() {
                 self.stats.connected += 1;
                 out.push(Action::Tell(DiscoveryEvent::Connected { name }));
@@ -360,6 +361,7 @@ impl Reconciler {
         };
         peer.due = now + pause;
         peer.failure = Some((now, failure.clone()));
+        peer.failing_since.get_or_insert(now);
         out.push(Action::Tell(DiscoveryEvent::ConnectFailed {
             name,
             kind: failure.kind,
