@@ -81,7 +81,11 @@ fn every_command_has_an_example_in_its_help() {
     for sub in gusset::cli::command().get_subcommands() {
         let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
         assert!(help.contains(&format!("  gusset {}", sub.get_name())), "gusset {}", sub.get_name());
-        assert!(help.lines().all(|line| line.chars().count() <= 100), "a line of the help of {} is too wide", sub.get_name());
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "a line of the help of {} is too wide",
+            sub.get_name()
+        );
     }
 }
 
@@ -91,7 +95,9 @@ fn every_command_line_that_is_shown_is_one() {
     let mut lines: Vec<String> = Vec::new();
     for text in [GUIDE, README] {
         lines.extend(text.lines().filter_map(|line| line.strip_prefix("$ gusset ")).map(str::to_owned));
-        lines.extend(text.lines().filter_map(|line| line.split_once(" cargo run --release -- ")).map(|(_, it)| it.into()));
+        lines.extend(
+            text.lines().filter_map(|line| line.split_once(" cargo run --release -- ")).map(|(_, it)| it.into()),
+        );
     }
     for help in command.get_subcommands().chain([&command]).filter_map(|command| command.get_after_help()) {
         let help = help.to_string();

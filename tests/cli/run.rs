@@ -52,10 +52,15 @@ fn beam_of_the_same_user(otp: &Otp, epmd: &Epmd, run: &Gusset) -> Program {
     for name in NOT_INHERITED {
         command.env_remove(name);
     }
-    command
-        .env("HOME", run.home())
-        .env("ERL_EPMD_PORT", epmd.port().to_string())
-        .args(["-noinput", "-sname", "friend", "-start_epmd", "false", "-eval", wait]);
+    command.env("HOME", run.home()).env("ERL_EPMD_PORT", epmd.port().to_string()).args([
+        "-noinput",
+        "-sname",
+        "friend",
+        "-start_epmd",
+        "false",
+        "-eval",
+        wait,
+    ]);
     Program::start("erl", command).expect("erl starts")
 }
 
@@ -82,8 +87,7 @@ async fn the_life_of_a_node_is_told_in_json() {
     run.line_with("stopped", SOON).await;
     assert_eq!(epmd.names().await, [], "the name is free again");
 
-    let events: Vec<Value> =
-        run.output().text().lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let events: Vec<Value> = run.output().text().lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().expect("event")).collect();
     let wanted = ["started", "discovery", "nodeup", "nodedown", "stopping", "stopped"];
     let mut rest = kinds.iter();
