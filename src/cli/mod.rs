@@ -4,6 +4,7 @@
 
 mod failure;
 mod home;
+mod http;
 mod identity;
 mod output;
 mod run;

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::home::{self, FoundCookie, IfMissing};
+use super::http::{HttpArgs, Web};
 use super::identity::{self, Wish};
 use super::output::Output;
 use super::stop::Stop;
@@ -46,6 +47,8 @@ pub(crate) struct RunArgs {
     listen: ListenArgs,
     #[command(flatten)]
     discovery: DiscoveryArgs,
+    #[command(flatten)]
+    http: HttpArgs,
 }
 
 #[derive(Debug, Args)]
@@ -165,19 +168,32 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
         started = builder.start_with_discovery() => started?,
         signal = stop.wait() => return Err(Failure::other(format!("stopped by {signal} before it was up"))),
     };
+    let web = match Web::start(&args.http, &node, discovery.as_ref()).await {
+        Ok(web) => web,
+        Err(failure) => {
+            node.shutdown().await;
+            return Err(failure);
+        }
+    };
     let mut nodes = node.monitor_nodes();
     let mut news = discovery.as_ref().map(DiscoveryHandle::events);
     hello(output, &node, &found, &args);
+    if let Some(address) = web.address() {
+        output.line(
+            || format!("health, metrics and status at http://{address}"),
+            || json!({"event": "http", "address": address.to_string()}),
+        );
+    }
     let mut connected = Connected::default();
     // Whoever was faster than the stream of events; for the others their event says so.
     for peer in node.peers() {
         connected.up(output, &peer.name, peer.connection, peer.creation, peer.hidden);
     }
-    loop {
+    let signal = loop {
         tokio::select! {
             event = nodes.recv() => match event {
                 Some(event) => connected.tell(output, &event),
-                None => break,
+                None => break None,
             },
             event = next_news(&mut news) => match event {
                 Some(event) => tell_discovery(output, &event),
@@ -185,15 +201,18 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
             },
             signal = stop.wait() => {
                 output.line(|| format!("stopping ({signal})"), || json!({"event": "stopping", "signal": signal}));
-                break;
+                break Some(signal);
             }
         }
-    }
+    };
     let goodbye = async {
+        web.drain(signal.unwrap_or("the node stopped"));
         if let Some(discovery) = discovery {
             discovery.stop().await;
         }
+        web.let_them_see(signal).await;
         node.shutdown().await;
+        web.stop().await;
     };
     tokio::select! {
         () = goodbye => {}
