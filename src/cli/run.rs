@@ -53,7 +53,7 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Identity")]
-struct IdentityArgs {
+pub(super) struct IdentityArgs {
     /// The long name of the node (`name@host.domain`, `name@10.0.0.7`).
     #[arg(long, conflicts_with = "sname", value_name = "NAME")]
     name: Option<String>,
@@ -102,7 +102,7 @@ enum EpmdChoice {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Discovery")]
-struct DiscoveryArgs {
+pub(super) struct DiscoveryArgs {
     /// Connect to this node, and again when it is lost.
     #[arg(long, value_name = "NODE[=IP[:PORT]]")]
     connect: Vec<DialTarget>,
@@ -115,16 +115,16 @@ struct DiscoveryArgs {
     basename: Option<String>,
     /// The namespace of the pods; by default that of the kubeconfig or of the service account.
     #[arg(long, env = "NAMESPACE", value_name = "NAMESPACE")]
-    kubernetes_namespace: Option<String>,
+    pub(super) kubernetes_namespace: Option<String>,
     /// Which pods are nodes, by label.
     #[arg(long, value_name = "SELECTOR")]
-    kubernetes_selector: Option<String>,
+    pub(super) kubernetes_selector: Option<String>,
     /// How pods are called.
     #[arg(long, value_enum, default_value_t = Mode::Dns, value_name = "MODE")]
     mode: Mode,
     /// The domain of the Kubernetes cluster.
     #[arg(long, env = "CLUSTER_DOMAIN", default_value = discovery::DEFAULT_CLUSTER_DOMAIN, value_name = "DOMAIN")]
-    cluster_domain: String,
+    pub(super) cluster_domain: String,
     /// How often to look where nothing can be watched, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..))]
     polling_interval: u64,
@@ -160,7 +160,7 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let output = Output::new(args.json);
     let mut stop = Stop::new()?;
-    let name = own_name(&args)?;
+    let name = own_name(&args.identity, &args.discovery)?;
     let found = home::cookie(&args.cookie, IfMissing::Make)?;
     let builder = Node::builder(name.as_str()).config(config(found.cookie.clone(), &args)?);
     let builder = discover(builder, &args)?;
@@ -237,11 +237,11 @@ async fn next_news(news: &mut Option<tokio::sync::broadcast::Receiver<DiscoveryE
 }
 
 /// The name: an option, the environment of a release, the address of the pod, or the host.
-fn own_name(args: &RunArgs) -> Result<NodeName, Failure> {
-    if let Some(name) = &args.identity.name {
+pub(super) fn own_name(given: &IdentityArgs, options: &DiscoveryArgs) -> Result<NodeName, Failure> {
+    if let Some(name) = &given.name {
         return identity::resolve(&Wish::Long(name.clone()));
     }
-    if let Some(name) = &args.identity.sname {
+    if let Some(name) = &given.sname {
         return identity::resolve(&Wish::Short(name.clone()));
     }
     let distribution = distribution()?;
@@ -253,17 +253,17 @@ fn own_name(args: &RunArgs) -> Result<NodeName, Failure> {
     if let Some(name) = environment("RELEASE_NODE") {
         return identity::resolve(&wish(name));
     }
-    let basename = args.discovery.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
+    let basename = options.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
     if environment("POD_IP").is_none() {
         return identity::resolve(&wish(basename));
     }
-    let namespace = args.discovery.kubernetes_namespace.clone();
+    let namespace = options.kubernetes_namespace.clone();
     let look_up = |key: &str| match key {
         "NAMESPACE" => namespace.clone().or_else(|| environment(key)),
-        "CLUSTER_DOMAIN" => Some(args.discovery.cluster_domain.clone()),
+        "CLUSTER_DOMAIN" => Some(options.cluster_domain.clone()),
         _ => environment(key),
     };
-    let own = discovery::own_name(&template(args.discovery.mode), Some(&basename), look_up)
+    let own = discovery::own_name(&template(options.mode), Some(&basename), look_up)
         .map_err(|error| Failure::configuration(error.to_string()))?;
     Ok(own.name)
 }
@@ -288,6 +288,11 @@ fn distribution() -> Result<Option<Distribution>, Failure> {
 }
 
 /// A variable; one that is empty is as good as not set.
+/// The address of the pod that this runs in.
+pub(super) fn pod_ip() -> Option<IpAddr> {
+    environment("POD_IP")?.trim().parse().ok()
+}
+
 fn environment(key: &str) -> Option<String> {
     std::env::var(key).ok().filter(|value| !value.is_empty())
 }
@@ -348,6 +353,11 @@ fn discover(mut builder: NodeBuilder, args: &RunArgs) -> Result<NodeBuilder, Fai
 
 #[cfg(feature = "kubernetes")]
 fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> Result<NodeBuilder, Failure> {
+    Ok(builder.discovery(kubernetes_strategy(options)?))
+}
+
+#[cfg(feature = "kubernetes")]
+pub(super) fn kubernetes_strategy(options: &DiscoveryArgs) -> Result<discovery::Kubernetes, Failure> {
     let Some(selector) = &options.kubernetes_selector else {
         return Err(Failure::configuration("--discover kubernetes: which pods are nodes?")
             .advise("give a label selector: --kubernetes-selector app=myapp"));
@@ -359,10 +369,10 @@ fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> Result<NodeBuild
     };
     let mut strategy =
         strategy.basename(basename).template(template(options.mode)).cluster_domain(options.cluster_domain.clone());
-    if let Some(address) = std::env::var("POD_IP").ok().and_then(|ip| ip.parse().ok()) {
+    if let Some(address) = pod_ip() {
         strategy = strategy.own_address(address);
     }
-    Ok(builder.discovery(strategy))
+    Ok(strategy)
 }
 
 #[cfg(not(feature = "kubernetes"))]
