@@ -46,8 +46,8 @@ Examples:
   gusset epmd                      on port 4369 of all addresses
   ERL_EPMD_PORT=5000 gusset epmd --listen 127.0.0.1
 
-Real nodes register with it: `erl -sname app -start_epmd false`, with the same ERL_EPMD_PORT. Stop it with
-Ctrl-C or SIGTERM; the nodes go on, and register again with the next EPMD at that port.";
+Real nodes register with it: `erl -sname app -start_epmd false`, with the same ERL_EPMD_PORT.
+Stop it with Ctrl-C or SIGTERM: the nodes go on, and register again with the next EPMD at that port.";
 
 /// What every tool that talks to a node needs.
 #[derive(Debug, Args)]
@@ -114,7 +114,7 @@ pub(crate) struct CallArgs {
     #[arg(value_name = "MODULE:FUNCTION")]
     function: String,
     /// Arguments, in Erlang syntax.
-    #[arg(value_name = "TERM", allow_hyphen_values = true)]
+    #[arg(value_name = "TERM", allow_negative_numbers = true)]
     args: Vec<String>,
     #[command(flatten)]
     pub(super) peer: PeerArgs,
@@ -177,7 +177,7 @@ pub(crate) struct SendArgs {
     #[arg(value_name = "NAME")]
     name: String,
     /// The message, in Erlang syntax.
-    #[arg(value_name = "TERM", allow_hyphen_values = true)]
+    #[arg(value_name = "TERM", allow_negative_numbers = true)]
     message: String,
     #[command(flatten)]
     pub(super) peer: PeerArgs,

@@ -22,12 +22,17 @@ async fn started(env: &[(&str, &str)], args: &[&str]) -> Value {
 }
 
 async fn refused(env: &[(&str, &str)], args: &[&str]) -> Ran {
-    let mut command = gusset::command(["run"].iter().chain(args)).expect("the binary");
+    // Were it to start after all, it would not be where others are.
+    let epmd = PortLease::new();
+    let mut command = gusset::command(["run"].iter().chain(args)).expect("the binary").epmd_port(epmd.port());
     for (name, value) in env {
         command = command.env(name, value);
     }
     finish(command).await
 }
+
+/// Variables, options, and the name that they make.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], String);
 
 #[tokio::test]
 async fn the_environment_of_a_release_or_a_pod_names_the_node() {
@@ -35,25 +40,25 @@ async fn the_environment_of_a_release_or_a_pod_names_the_node() {
     let host = hostname::get().unwrap().into_string().unwrap();
     let short = host.split('.').next().unwrap().to_owned();
     let pod = [("POD_IP", "10.0.0.7"), ("NAMESPACE", "prod"), ("CLUSTER_DOMAIN", "my.local")];
-    let cases: Vec<(Vec<(&str, &str)>, Vec<&str>, String)> = vec![
-        (vec![], vec![], format!("gusset@{short}")),
-        (vec![], vec!["--sname", "a"], format!("a@{short}")),
-        (vec![], vec!["--basename", "b"], format!("b@{short}")),
-        (vec![("RELEASE_NAME", "c")], vec![], format!("c@{short}")),
-        (vec![("RELEASE_NODE", "")], vec![], format!("gusset@{short}")),
-        (vec![("RELEASE_NODE", "d")], vec![], format!("d@{short}")),
-        (vec![("RELEASE_NODE", "d"), ("RELEASE_DISTRIBUTION", "sname")], vec![], format!("d@{short}")),
-        (vec![("RELEASE_NODE", "d@10.1.1.1"), ("RELEASE_DISTRIBUTION", "name")], vec![], "d@10.1.1.1".into()),
-        (vec![("RELEASE_NODE", "d@10.1.1.1"), pod[0], pod[1]], vec![], "d@10.1.1.1".into()),
-        (vec![("RELEASE_NODE", "d")], vec!["--name", "e@10.1.1.1"], "e@10.1.1.1".into()),
-        (vec![("RELEASE_DISTRIBUTION", "none")], vec!["--sname", "f"], format!("f@{short}")),
-        (pod.to_vec(), vec!["--basename", "g"], "g@10-0-0-7.prod.pod.my.local".into()),
-        (pod.to_vec(), vec!["--kubernetes-namespace", "x"], "gusset@10-0-0-7.x.pod.my.local".into()),
-        (vec![pod[0], pod[1]], vec![], "gusset@10-0-0-7.prod.pod.cluster.local".into()),
-        (vec![pod[0]], vec!["--mode", "ip"], "gusset@10.0.0.7".into()),
+    let cases: &[Case<'_>] = &[
+        (&[], &[], format!("gusset@{short}")),
+        (&[], &["--sname", "a"], format!("a@{short}")),
+        (&[], &["--basename", "b"], format!("b@{short}")),
+        (&[("RELEASE_NAME", "c")], &[], format!("c@{short}")),
+        (&[("RELEASE_NODE", "")], &[], format!("gusset@{short}")),
+        (&[("RELEASE_NODE", "d")], &[], format!("d@{short}")),
+        (&[("RELEASE_NODE", "d"), ("RELEASE_DISTRIBUTION", "sname")], &[], format!("d@{short}")),
+        (&[("RELEASE_NODE", "d@10.1.1.1"), ("RELEASE_DISTRIBUTION", "name")], &[], "d@10.1.1.1".to_owned()),
+        (&[("RELEASE_NODE", "d@10.1.1.1"), pod[0], pod[1]], &[], "d@10.1.1.1".to_owned()),
+        (&[("RELEASE_NODE", "d")], &["--name", "e@10.1.1.1"], "e@10.1.1.1".to_owned()),
+        (&[("RELEASE_DISTRIBUTION", "none")], &["--sname", "f"], format!("f@{short}")),
+        (&pod, &["--basename", "g"], "g@10-0-0-7.prod.pod.my.local".to_owned()),
+        (&pod, &["--kubernetes-namespace", "x"], "gusset@10-0-0-7.x.pod.my.local".to_owned()),
+        (&[pod[0], pod[1]], &[], "gusset@10-0-0-7.prod.pod.cluster.local".to_owned()),
+        (&[pod[0]], &["--mode", "ip"], "gusset@10.0.0.7".to_owned()),
     ];
     for (env, args, name) in cases {
-        assert_eq!(started(&env, &args).await["node"], name, "{env:?} {args:?}");
+        assert_eq!(started(env, args).await["node"], *name, "{env:?} {args:?}");
     }
 }
 
@@ -110,7 +115,23 @@ async fn settings_that_cannot_work_are_explained() {
     says(&[], &["--connect", "nohost"], &["`nohost` is not the name of a node"]).await;
     says(&[], &["--connect", "a@b=c"], &["`c` is no address"]).await;
     says(&[], &["--listen", "everywhere"], &["--listen"]).await;
-    says(&[("RELEASE_COOKIE", "hush\u{1}")], &[], &["RELEASE_COOKIE"]).await;
+    says(&[("RELEASE_COOKIE", "Ω")], &[], &["RELEASE_COOKIE"]).await;
+}
+
+#[tokio::test]
+async fn what_can_mend_is_a_warning_and_the_node_stays_up() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let name = format!("{}@127.0.0.1", unique("patient"));
+    let args = ["run", "--name", &name, "--listen", "127.0.0.1", "--kubernetes-selector", "app=x"];
+    let command = gusset::command(args).unwrap().epmd(&epmd).env("KUBECONFIG", "not_there").cookie_file("secret");
+    let file = command.home().join(".erlang.cookie");
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let (mut run, line) = command.spawn_until("warn  kubernetes").await;
+    assert!(line.contains("KUBECONFIG"), "{line}");
+    run.line_with("others can read the cookie", SOON).await;
+    run.line_with("is up", SOON).await;
+    assert_eq!(run.terminate(SOON).await.code(), Some(0));
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ fn rows(section: &str) -> Vec<Vec<&str>> {
     section
         .lines()
         .filter(|line| line.starts_with("| `"))
-        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
         .collect()
 }
 

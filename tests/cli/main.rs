@@ -1,5 +1,6 @@
 //! The binary as its users meet it: `gusset run`, the tools, their exit codes, and what is written about them.
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -38,8 +38,8 @@ async fn no_configuration_is_needed() {
     let stopping = Instant::now();
     assert_eq!(run.terminate(SOON).await.code(), Some(0));
     assert!(stopping.elapsed() < Duration::from_secs(3), "it took {:?}", stopping.elapsed());
-    let last = run.output().text();
-    assert!(last.ends_with("stopping (SIGTERM)\nstopped\n") || last.contains("down  friend@"), "{last}");
+    run.line_with("stopping (SIGTERM)", SOON).await;
+    run.line_with("stopped", SOON).await;
     let names = finish(gusset::command(["names"]).unwrap().epmd(&epmd)).await;
     names.failed(4, &["cannot connect to EPMD"]);
 }
@@ -135,8 +135,7 @@ async fn at_iex(otp: &Otp) {
     assert_eq!(up, format!("up    {me} (1 connected)"));
     iex.ask("Node.list", &format!("[{atom}]"), SOON).await;
     iex.ask(&format!(":rpc.call({atom}, :erlang, :node, [])"), &format!("\n{atom}"), SOON).await;
-    let info = iex.ask(&format!(":rpc.call({atom}, :gusset, :info, []) |> Map.keys"), "]", SOON).await;
-    assert!(info.contains(":uptime_ms") && info.contains(":nodes"), "{info}");
+    iex.ask(&format!(":rpc.call({atom}, :gusset, :info, []) |> Map.keys"), ":uptime_ms", SOON).await;
     iex.ask(&format!("GenServer.call({{:net_kernel, {atom}}}, {{:is_auth, node()}})"), "\n:yes", SOON).await;
     iex.ask(&format!(":rpc.call({atom}, :lists, :seq, [1, 2])"), ":undef", SOON).await;
 

@@ -45,6 +45,7 @@ impl fmt::Display for Missing {
 
 /// Takes the value out of a `Result<_, Missing>`; where it is missing the test ends here: skipped with the reason
 /// printed, or failed where `CI` is set.
+#[allow(unused_macros)]
 macro_rules! require {
     ($fixture:expr) => {
         match $fixture {
