@@ -197,6 +197,14 @@ async fn who_cannot_be_reached_is_shown_with_the_reason_since_when_and_the_next_
     assert_eq!(samples["gusset_discovery_healthy{topology=\"list\",kind=\"static\"}"], 1.0);
     assert!(samples.contains_key("gusset_discovery_age_seconds{topology=\"list\"}"));
 
+    // Who was never wanted and has left leaves no trace.
+    let guest = node::start_hidden(&epmd).await;
+    guest.connect(node.name().clone()).await.unwrap();
+    let knows = || observer.status().peers.iter().any(|peer| peer.name == guest.name().as_str());
+    node::until("the guest is there", LATER, knows).await;
+    guest.shutdown().await;
+    node::until("the guest is forgotten", LATER, || !knows()).await;
+
     // Written as JSON, it is read as it was.
     let read: Status = serde_json::from_str(&serde_json::to_string(&status).unwrap()).unwrap();
     assert_eq!(read.counts, status.counts);
@@ -216,7 +224,10 @@ async fn only_small_get_and_head_requests_are_answered_and_slow_ones_are_ended()
     assert_eq!(response.code, 405);
     assert!(response.head.contains("allow: get, head"), "{}", response.head);
     let response = get(address, "/nowhere").await;
-    assert!(response.code == 404 && response.body.contains("/metrics"), "{response:?}");
+    assert!(
+        response.code == 404 && response.body.contains("\n  /livez ") && response.body.contains("/metrics"),
+        "{response:?}"
+    );
     let response = request(address, "HEAD /status HTTP/1.1\r\nHost: t\r\n\r\n").await;
     assert!(response.code == 200 && response.body.is_empty(), "{response:?}");
     let response = request(address, "GET /livez HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello").await;

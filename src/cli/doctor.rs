@@ -17,8 +17,8 @@ Examples:
   gusset doctor app@10-0-0-7.default.pod.cluster.local=10.0.0.7
   gusset doctor --kubernetes --kubernetes-selector app=myapp
 
-Give it the options and the environment that `gusset run` gets. It connects as a hidden guest and changes
-nothing. The exit code tells the kind of the first check that failed.";
+Give it the options and the environment that `gusset run` gets. It connects as a hidden guest and
+changes nothing. The exit code tells the kind of the first check that failed.";
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {

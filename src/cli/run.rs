@@ -32,7 +32,7 @@ Examples:
 The name is that of --name or --sname; else RELEASE_NODE, completed as RELEASE_DISTRIBUTION says;
 else made from basename and POD_IP (and NAMESPACE with --mode dns); else basename@HOST.
 An option counts before its variable, and a variable that is empty is as good as not set.
-Stop it with Ctrl-C or SIGTERM; a second one ends it at once.";
+Stop it with Ctrl-C or SIGTERM; a second one ends it at once. With --http it is not ready first.";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {

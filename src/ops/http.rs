@@ -192,7 +192,7 @@ fn with_type(code: StatusCode, kind: &'static str, text: String) -> Response<Ful
 }
 
 const PATHS: &str = "\
-  /livez    is the process alive?
+\x20 /livez    is the process alive?
   /readyz   is it in its cluster? (?verbose)
   /metrics  for Prometheus
   /status   everything, as JSON

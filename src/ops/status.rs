@@ -37,7 +37,7 @@ pub struct Status {
     pub process: Figures,
     /// How many peers are in which state.
     pub counts: Counts,
-    /// The other nodes, by name: those that are wanted, those that are connected, and those that were.
+    /// The other nodes, by name: those that are wanted, those that are connected, and those that were wanted and failed.
     pub peers: Vec<Peer>,
     /// The topologies of discovery, by name; empty without discovery.
     pub topologies: Vec<Topology>,
@@ -260,7 +260,11 @@ fn merge(connected: Vec<PeerInfo>, wanted: Vec<PeerStatus>) -> Vec<Peer> {
     for status in wanted {
         let name = status.name.to_string();
         let link = links.remove(&name);
-        peers.insert(name.clone(), wanted_peer(name, &status, link));
+        let peer = wanted_peer(name.clone(), &status, link);
+        // Guests come and go; there is nothing to say about one that left.
+        if peer.state != PeerState::Gone || peer.failure.is_some() {
+            peers.insert(name, peer);
+        }
     }
     for (name, info) in links {
         peers.insert(name.clone(), linked_peer(name, &info));

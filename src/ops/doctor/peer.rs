@@ -320,7 +320,11 @@ fn connected_with(report: &mut Report<'_>, options: &PeerOptions, release: &Term
         .filter(|name| !name.starts_with("gusset-doctor-"))
         .collect();
     let text = format!("OTP {}, connected with {} other nodes", release_text(release), names.len());
-    let us = options.own.as_ref().map(|own| (own, names.iter().any(|name| name == own.as_str())));
+    let us = options
+        .own
+        .as_ref()
+        .filter(|own| **own != options.target.name)
+        .map(|own| (own, names.iter().any(|name| name == own.as_str())));
     let text = match us {
         Some((own, true)) => format!("{text}, `{own}` among them"),
         Some((own, false)) => format!("{text}; `{own}` is not among them"),
