@@ -28,6 +28,7 @@ pub mod discovery;
 pub mod etf;
 pub mod net;
 pub mod node;
+pub mod ops;
 pub mod proto;
 pub mod services;
 

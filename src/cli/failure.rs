@@ -59,6 +59,18 @@ impl Failure {
         Self::new(Kind::Lookup, text)
     }
 
+    pub(crate) fn tcp(text: impl Into<String>) -> Self {
+        Self::new(Kind::Tcp, text)
+    }
+
+    pub(crate) fn handshake(text: impl Into<String>) -> Self {
+        Self::new(Kind::Handshake, text)
+    }
+
+    pub(crate) fn cookie(text: impl Into<String>) -> Self {
+        Self::new(Kind::Cookie, text)
+    }
+
     pub(crate) fn timeout(text: impl Into<String>) -> Self {
         Self::new(Kind::Timeout, text)
     }

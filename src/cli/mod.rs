@@ -2,9 +2,12 @@
 //!
 //! Nothing in here knows the protocol; everything is done through the public face of the library.
 
+mod doctor;
 mod failure;
 mod home;
+mod http;
 mod identity;
+mod nodes;
 mod output;
 mod run;
 mod stop;
@@ -64,6 +67,12 @@ enum Command {
     /// Send a message to a registered process of a node.
     #[command(after_help = tools::SEND_EXAMPLES)]
     Send(tools::SendArgs),
+    /// Say why a node cannot be reached or found, step by step.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(Box<doctor::DoctorArgs>),
+    /// Show who is connected, who is wanted and why not, as a running gusset sees it.
+    #[command(after_help = nodes::EXAMPLES)]
+    Nodes(nodes::NodesArgs),
     /// Be an EPMD: the name server that nodes of this host register with.
     #[command(after_help = tools::EPMD_EXAMPLES)]
     Epmd(tools::EpmdArgs),
@@ -127,7 +136,8 @@ fn parse() -> Result<Cli, clap::Error> {
         Command::Ping(args) => Some(&mut args.peer.cookie),
         Command::Call(args) => Some(&mut args.peer.cookie),
         Command::Send(args) => Some(&mut args.peer.cookie),
-        Command::Names(_) | Command::Epmd(_) => None,
+        Command::Doctor(args) => Some(&mut args.cookie),
+        Command::Names(_) | Command::Nodes(_) | Command::Epmd(_) => None,
     };
     if let (Some(cookie), Some((_, matches))) = (cookie, matches.subcommand()) {
         cookie.settle(matches);
@@ -156,6 +166,8 @@ pub fn main() -> ExitCode {
             Command::Names(args) => tools::names(args).await,
             Command::Call(args) => tools::call(args).await,
             Command::Send(args) => tools::send(args).await,
+            Command::Doctor(args) => doctor::doctor(*args).await,
+            Command::Nodes(args) => nodes::nodes(args).await,
             Command::Epmd(args) => tools::epmd(args).await,
         }
     });

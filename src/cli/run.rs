@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::home::{self, FoundCookie, IfMissing, Origin};
+use super::http::{HttpArgs, Web};
 use super::identity::{self, Wish};
 use super::output::Output;
 use super::stop::Stop;
@@ -31,7 +32,7 @@ Examples:
 The name is that of --name or --sname; else RELEASE_NODE, completed as RELEASE_DISTRIBUTION says;
 else made from basename and POD_IP (and NAMESPACE with --mode dns); else basename@HOST.
 An option counts before its variable, and a variable that is empty is as good as not set.
-Stop it with Ctrl-C or SIGTERM; a second one ends it at once.";
+Stop it with Ctrl-C or SIGTERM; a second one ends it at once. With --http it is not ready first.";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -46,11 +47,13 @@ pub(crate) struct RunArgs {
     listen: ListenArgs,
     #[command(flatten)]
     discovery: DiscoveryArgs,
+    #[command(flatten)]
+    http: HttpArgs,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Identity")]
-struct IdentityArgs {
+pub(super) struct IdentityArgs {
     /// The long name of the node (`name@host.domain`, `name@10.0.0.7`).
     #[arg(long, conflicts_with = "sname", value_name = "NAME")]
     name: Option<String>,
@@ -99,7 +102,7 @@ enum EpmdChoice {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Discovery")]
-struct DiscoveryArgs {
+pub(super) struct DiscoveryArgs {
     /// Connect to this node, and again when it is lost.
     #[arg(long, value_name = "NODE[=IP[:PORT]]")]
     connect: Vec<DialTarget>,
@@ -112,16 +115,16 @@ struct DiscoveryArgs {
     basename: Option<String>,
     /// The namespace of the pods; by default that of the kubeconfig or of the service account.
     #[arg(long, env = "NAMESPACE", value_name = "NAMESPACE")]
-    kubernetes_namespace: Option<String>,
+    pub(super) kubernetes_namespace: Option<String>,
     /// Which pods are nodes, by label.
     #[arg(long, value_name = "SELECTOR")]
-    kubernetes_selector: Option<String>,
+    pub(super) kubernetes_selector: Option<String>,
     /// How pods are called.
     #[arg(long, value_enum, default_value_t = Mode::Dns, value_name = "MODE")]
     mode: Mode,
     /// The domain of the Kubernetes cluster.
     #[arg(long, env = "CLUSTER_DOMAIN", default_value = discovery::DEFAULT_CLUSTER_DOMAIN, value_name = "DOMAIN")]
-    cluster_domain: String,
+    pub(super) cluster_domain: String,
     /// How often to look where nothing can be watched, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..))]
     polling_interval: u64,
@@ -157,8 +160,8 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let output = Output::new(args.json);
     let mut stop = Stop::new()?;
-    check_discovery(&args)?;
-    let name = own_name(&args)?;
+    check_discovery(&args.discovery)?;
+    let name = own_name(&args.identity, &args.discovery)?;
     let found = home::cookie(&args.cookie, IfMissing::Make)?;
     let builder = Node::builder(name.as_str()).config(config(found.cookie.clone(), &args)?);
     let builder = discover(builder, &args);
@@ -166,10 +169,17 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
         started = builder.start_with_discovery() => started?,
         signal = stop.wait() => return Err(Failure::other(format!("stopped by {signal} before it was up"))),
     };
+    let web = match Web::start(&args.http, &node, discovery.as_ref()).await {
+        Ok(web) => web,
+        Err(failure) => {
+            node.shutdown().await;
+            return Err(failure);
+        }
+    };
     let mut nodes = node.monitor_nodes();
     let mut news = discovery.as_ref().map(DiscoveryHandle::events);
     hello(output, &node, &found, &args);
-    if matches!(found.origin, Origin::HomeMade(_)) && strategies(&args).contains(&StrategyChoice::Kubernetes) {
+    if matches!(found.origin, Origin::HomeMade(_)) && wants_kubernetes(&args.discovery) {
         let text =
             "this node has made a cookie of its own, which no pod has: set RELEASE_COOKIE, or give --cookie-file";
         output.line(
@@ -177,16 +187,22 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
             || json!({"event": "discovery", "kind": "warn", "node": null, "text": text}),
         );
     }
+    if let Some(address) = web.address() {
+        output.line(
+            || format!("health, metrics and status at http://{address}"),
+            || json!({"event": "http", "address": address.to_string()}),
+        );
+    }
     let mut connected = Connected::default();
     // Whoever was faster than the stream of events; for the others their event says so.
     for peer in node.peers() {
         connected.up(output, &peer.name, peer.connection, peer.creation, peer.hidden);
     }
-    loop {
+    let signal = loop {
         tokio::select! {
             event = nodes.recv() => match event {
                 Some(event) => connected.tell(output, &event),
-                None => break,
+                None => break None,
             },
             event = next_news(&mut news) => match event {
                 Some(event) => tell_discovery(output, &event),
@@ -194,15 +210,18 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
             },
             signal = stop.wait() => {
                 output.line(|| format!("stopping ({signal})"), || json!({"event": "stopping", "signal": signal}));
-                break;
+                break Some(signal);
             }
         }
-    }
+    };
     let goodbye = async {
+        web.drain(signal.unwrap_or("the node stopped"));
         if let Some(discovery) = discovery {
             discovery.stop().await;
         }
+        web.let_them_see(signal).await;
         node.shutdown().await;
+        web.stop().await;
     };
     tokio::select! {
         () = goodbye => {}
@@ -227,11 +246,11 @@ async fn next_news(news: &mut Option<tokio::sync::broadcast::Receiver<DiscoveryE
 }
 
 /// The name: an option, the environment of a release, the address of the pod, or the host.
-fn own_name(args: &RunArgs) -> Result<NodeName, Failure> {
-    if let Some(name) = &args.identity.name {
+pub(super) fn own_name(given: &IdentityArgs, options: &DiscoveryArgs) -> Result<NodeName, Failure> {
+    if let Some(name) = &given.name {
         return identity::resolve(&Wish::Long(name.clone()));
     }
-    if let Some(name) = &args.identity.sname {
+    if let Some(name) = &given.sname {
         return identity::resolve(&Wish::Short(name.clone()));
     }
     let distribution = distribution()?;
@@ -243,24 +262,29 @@ fn own_name(args: &RunArgs) -> Result<NodeName, Failure> {
     if let Some(name) = environment("RELEASE_NODE") {
         return identity::resolve(&wish(name));
     }
-    let basename = args.discovery.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
-    if pod_ip().is_none() && !strategies(args).contains(&StrategyChoice::Kubernetes) {
+    let basename = options.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
+    if pod_ip_variable().is_none() && !wants_kubernetes(options) {
         return identity::resolve(&wish(basename));
     }
-    let namespace = args.discovery.kubernetes_namespace.clone();
+    let namespace = options.kubernetes_namespace.clone();
     let look_up = |key: &str| match key {
         "NAMESPACE" => namespace.clone().or_else(|| environment(key)).or_else(service_account_namespace),
-        "CLUSTER_DOMAIN" => Some(args.discovery.cluster_domain.clone()),
+        "CLUSTER_DOMAIN" => Some(options.cluster_domain.clone()),
         _ => environment(key),
     };
-    let own = discovery::own_name(&template(args.discovery.mode), Some(&basename), look_up).map_err(|error| {
+    let own = discovery::own_name(&template(options.mode), Some(&basename), look_up).map_err(|error| {
         Failure::configuration(error.to_string())
             .advise("outside of a pod, give a name by which pods can reach this node: --name myapp@10.0.0.7")
     })?;
     Ok(own.name)
 }
 
-fn pod_ip() -> Option<String> {
+/// The name that a node gets which has no other: by the host.
+pub(super) fn name_of_host(options: &DiscoveryArgs) -> Result<NodeName, Failure> {
+    identity::resolve(&Wish::Default(options.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned())))
+}
+
+fn pod_ip_variable() -> Option<String> {
     ["POD_IP", "MY_POD_IP"].into_iter().find_map(environment)
 }
 
@@ -289,6 +313,11 @@ fn distribution() -> Result<Option<Distribution>, Failure> {
 }
 
 /// A variable; one that is empty is as good as not set.
+/// The address of the pod that this runs in.
+pub(super) fn pod_ip() -> Option<IpAddr> {
+    pod_ip_variable()?.trim().parse().ok()
+}
+
 fn environment(key: &str) -> Option<String> {
     std::env::var(key).ok().filter(|value| !value.is_empty())
 }
@@ -327,7 +356,7 @@ fn strategies(args: &RunArgs) -> Vec<StrategyChoice> {
     if !options.discover.is_empty() {
         return options.discover.clone();
     }
-    if options.kubernetes_selector.is_some() {
+    if wants_kubernetes(options) {
         vec![StrategyChoice::Kubernetes]
     } else if options.connect.is_empty() && !matches!(args.listen.epmd, EpmdChoice::None) {
         vec![StrategyChoice::LocalEpmd]
@@ -336,14 +365,23 @@ fn strategies(args: &RunArgs) -> Vec<StrategyChoice> {
     }
 }
 
+/// True where pods are watched: when that is asked for, or a selector is given and nothing else is.
+fn wants_kubernetes(options: &DiscoveryArgs) -> bool {
+    if options.discover.is_empty() {
+        options.kubernetes_selector.is_some()
+    } else {
+        options.discover.contains(&StrategyChoice::Kubernetes)
+    }
+}
+
 /// What is wrong with the settings of discovery is said before anything else is looked at.
-fn check_discovery(args: &RunArgs) -> Result<(), Failure> {
-    let kubernetes = strategies(args).contains(&StrategyChoice::Kubernetes);
+fn check_discovery(options: &DiscoveryArgs) -> Result<(), Failure> {
+    let kubernetes = wants_kubernetes(options);
     if kubernetes && !cfg!(feature = "kubernetes") {
         let text = "--discover kubernetes: this binary was built without the feature `kubernetes`";
         return Err(Failure::configuration(text));
     }
-    if kubernetes && args.discovery.kubernetes_selector.is_none() {
+    if kubernetes && options.kubernetes_selector.is_none() {
         return Err(Failure::configuration("--discover kubernetes: which pods are nodes?")
             .advise("give a label selector: --kubernetes-selector app=myapp"));
     }
@@ -370,6 +408,11 @@ fn discover(mut builder: NodeBuilder, args: &RunArgs) -> NodeBuilder {
 
 #[cfg(feature = "kubernetes")]
 fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> NodeBuilder {
+    builder.discovery(kubernetes_strategy(options))
+}
+
+#[cfg(feature = "kubernetes")]
+pub(super) fn kubernetes_strategy(options: &DiscoveryArgs) -> discovery::Kubernetes {
     let selector = options.kubernetes_selector.clone().unwrap_or_default();
     let basename = options.basename.clone().unwrap_or_else(|| DEFAULT_BASENAME.to_owned());
     let strategy = match &options.kubernetes_namespace {
@@ -378,10 +421,10 @@ fn kubernetes(builder: NodeBuilder, options: &DiscoveryArgs) -> NodeBuilder {
     };
     let mut strategy =
         strategy.basename(basename).template(template(options.mode)).cluster_domain(options.cluster_domain.clone());
-    if let Some(address) = pod_ip().and_then(|ip| ip.parse().ok()) {
+    if let Some(address) = pod_ip() {
         strategy = strategy.own_address(address);
     }
-    builder.discovery(strategy)
+    strategy
 }
 
 /// Nobody gets here: [`check_discovery`].

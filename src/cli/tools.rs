@@ -64,7 +64,7 @@ pub(super) struct PeerArgs {
     epmd_port: EpmdPortArgs,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     let limit = Duration::try_from_secs_f64(seconds).ok();
     limit
@@ -345,7 +345,7 @@ impl Peer {
 const STEP_FIRST: Duration = Duration::from_millis(250);
 
 /// A node as the user writes it; without a host part it is one of this host.
-fn target(text: &str) -> Result<DialTarget, Failure> {
+pub(super) fn target(text: &str) -> Result<DialTarget, Failure> {
     let (name, address) = match text.split_once('=') {
         Some((name, address)) => (name, Some(address)),
         None => (text, None),

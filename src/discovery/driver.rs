@@ -106,11 +106,29 @@ impl DiscoveryHandle {
         self.reconciler.lock().snapshot(now())
     }
 
+    /// The same view of how things stand for others, who do not keep discovery running by it.
+    pub fn view(&self) -> DiscoveryView {
+        DiscoveryView { reconciler: self.reconciler.clone() }
+    }
+
     /// Stops dialling and watching, and returns when it has stopped. Links stay as they are.
     pub async fn stop(self) {
         drop(self.stop);
         // It only fails when the task panicked or the runtime is going down; it has stopped either way.
         let _ = self.task.await;
+    }
+}
+
+/// How discovery stands, for tables and probes. Cheap to clone; once discovery has stopped, it shows the state of then.
+#[derive(Debug, Clone)]
+pub struct DiscoveryView {
+    reconciler: Arc<Mutex<Reconciler>>,
+}
+
+impl DiscoveryView {
+    /// How things stand.
+    pub fn snapshot(&self) -> Snapshot {
+        self.reconciler.lock().snapshot(now())
     }
 }
 

@@ -22,7 +22,7 @@ mod template;
 
 pub use backoff::Backoff;
 pub use desired::{Candidate, CandidateState, Desired, SelfView};
-pub use driver::{Discovery, DiscoveryHandle};
+pub use driver::{Discovery, DiscoveryHandle, DiscoveryView};
 pub use event::{DiscoveryEvent, Evidence};
 pub use fixed::Static;
 #[cfg(feature = "kubernetes")]

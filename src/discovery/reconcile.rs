@@ -301,6 +301,7 @@ impl Reconciler {
         if peer.up.is_none() {
             peer.up = Some(now);
             peer.failure = None;
+            peer.failing_since = None;
             if !peer.wanted.is_empty() {
                 self.stats.connected += 1;
                 out.push(Action::Tell(DiscoveryEvent::Connected { name }));
@@ -362,6 +363,7 @@ impl Reconciler {
         let as_before = peer.failures > 1 && peer.failure.as_ref().is_some_and(|(_, last)| last.kind == failure.kind);
         peer.alike = if as_before { peer.alike.saturating_add(1) } else { peer.failures.min(1) };
         peer.failure = Some((now, failure.clone()));
+        peer.failing_since.get_or_insert(now);
         out.push(Action::Tell(DiscoveryEvent::ConnectFailed {
             name,
             kind: failure.kind,

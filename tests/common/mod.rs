@@ -104,6 +104,8 @@ pub const NOT_INHERITED: &[&str] = &[
     "ERL_ZFLAGS",
     "ELIXIR_ERL_OPTIONS",
     "CLUSTER_DOMAIN",
+    "GUSSET_DRAIN_DELAY",
+    "GUSSET_HTTP",
     "KUBECONFIG",
     "NAMESPACE",
     "POD_IP",

@@ -25,6 +25,8 @@ pub(super) struct Peer {
     pub(super) failure: Option<(Instant, DialFailure)>,
     /// Failures of that kind in a row.
     pub(super) alike: u32,
+    /// The first failure since it was connected.
+    pub(super) failing_since: Option<Instant>,
     /// Not dialled before this.
     pub(super) due: Instant,
     /// Known for certain to have left, since then.
@@ -45,6 +47,7 @@ impl Peer {
             failures: 0,
             failure: None,
             alike: 0,
+            failing_since: None,
             due: now,
             gone: None,
             idle_since: now,
@@ -130,6 +133,7 @@ impl Peer {
             gone: self.gone.is_some(),
             link,
             failures: self.failures,
+            failing_for: self.failing_since.map(|at| now.saturating_duration_since(at)),
             last_failure: failure.map(|(at, failure)| (failure.clone(), now.saturating_duration_since(*at))),
         }
     }
