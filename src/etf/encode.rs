@@ -16,6 +16,9 @@ use super::term::OpaqueFun;
 /// From this size on a binary is chained to the message instead of copied into it.
 pub const CHAIN_FROM: usize = 4096;
 
+/// Room for most terms that are encoded on their own, so that the buffer need not grow.
+pub(crate) const TYPICAL_TERM: usize = 128;
+
 /// The atoms of one message, in the order of their first use: those that the distribution header
 /// names, so that the terms can refer to them by a byte.
 #[derive(Debug, Clone, Default)]
