@@ -1,8 +1,8 @@
 //! The encoder: one method per kind of term, straight into a buffer.
 //!
-//! It writes the tags that every release from OTP 23 on takes (the "Emit" column of the term-format
-//! notes in `docs/`). It does not check that a tuple gets as many elements as its header promised:
-//! that is for the layers above (`Term`, serde), which know.
+//! It writes the tags that every release from OTP 23 on takes (`docs/wire-notes.md`). It does not check
+//! that a tuple gets as many elements as its header promised: that is for the layers above (`Term`,
+//! serde), which know.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use num_bigint::{BigInt, Sign};
