@@ -85,3 +85,30 @@ typed! {
     strings: samples::Strings;
     binary: (gusset::Atom, i64, serde_bytes::ByteBuf);
 }
+
+/// Short inputs that ask for much: how soon they are refused.
+mod refused {
+    use super::*;
+    use crate::samples::hostile;
+
+    fn names() -> Vec<&'static str> {
+        hostile::inputs().into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn input(wanted: &str) -> bytes::Bytes {
+        let input = hostile::inputs().into_iter().find(|(name, _)| *name == wanted);
+        input.map_or_else(bytes::Bytes::new, |(_, bytes)| bytes.into())
+    }
+
+    #[divan::bench(args = names())]
+    fn validation(bencher: Bencher<'_, '_>, name: &str) {
+        let (blob, limits) = (input(name), Limits::default());
+        bencher.bench(|| validate(&black_box(&blob)[1..], 0, &limits));
+    }
+
+    #[divan::bench(args = names())]
+    fn blob(bencher: Bencher<'_, '_>, name: &str) {
+        let (blob, limits) = (input(name), Limits::default());
+        bencher.bench(|| gusset::Term::from_binary(black_box(&blob), &limits).unwrap_err());
+    }
+}

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use gusset::Term;
 use gusset::etf::{Limits, Payload, Reader, from_bytes, validate};
 
-/// The worst takes 3 ms in a debug build (`docs/performance.md`); a busy machine may stop us for much longer.
+/// The worst takes 3 ms in a debug build (`docs/terms.md`); a busy machine may stop us for much longer.
 const SOON: Duration = Duration::from_millis(500);
 
 /// The best of a few, as other work of the machine only adds.

@@ -1,5 +1,7 @@
 //! The terms that the benches measure, made from a fixed seed.
 
+pub(crate) mod hostile;
+
 use gusset::etf::{Creation, Pid, Ref};
 use gusset::{Atom, Payload, Term, atom, list, tuple};
 use serde::{Deserialize, Serialize};

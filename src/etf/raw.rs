@@ -13,7 +13,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::atom::Atom;
-use super::encode::Encoder;
+use super::encode::{Encoder, TYPICAL_TERM};
 use super::error::DecodeError;
 use super::ids::{Pid, Port, Ref};
 use super::limits::Limits;
@@ -52,7 +52,7 @@ fn serialize<S: Serializer>(
     if serializer.is_human_readable() {
         return serializer.collect_str(text);
     }
-    let mut buf = BytesMut::new();
+    let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
     encode(&mut Encoder::new(&mut buf))?;
     serializer.serialize_newtype_struct(TERM_TOKEN, &Encoded(&buf))
 }

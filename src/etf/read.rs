@@ -179,13 +179,14 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When the next term is no atom, or one that is too long or not UTF-8.
     pub fn atom(&mut self) -> Result<Atom, DecodeError> {
-        let start = self.clone();
-        let text = self.atom_text()?;
-        if let &[tag::ATOM_CACHE_REF, index, ..] = start.rest()
+        if let &[tag::ATOM_CACHE_REF, index, ..] = self.rest()
             && let Some(atom) = self.atoms.get(usize::from(index))
         {
+            self.offset += 2;
             return Ok(atom.clone());
         }
+        let start = self.clone();
+        let text = self.atom_text()?;
         Atom::new(text).or_else(|_| start.fail(DecodeErrorKind::Invalid(ATOM_TOO_LONG)))
     }
 

@@ -33,7 +33,7 @@ use num_bigint::BigInt;
 use serde::ser::{self, Serialize};
 
 use super::atom::Atom;
-use super::encode::Encoder;
+use super::encode::{Encoder, TYPICAL_TERM};
 use super::error::{EncodeError, EncodeErrorKind};
 use super::payload::Payload;
 use super::raw::{ATOM_TOKEN, TERM_TOKEN};
@@ -50,7 +50,7 @@ use token::Raw;
 /// For what the format cannot say (a float that is not finite, a name that is too long for an atom,
 /// a key that comes twice), and what the `Serialize` implementation says.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, EncodeError> {
-    let mut buf = BytesMut::new();
+    let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
     let mut encoder = Encoder::new(&mut buf);
     encoder.version();
     serialize_into(value, &mut encoder)?;
@@ -62,7 +62,7 @@ pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, EncodeError> 
 /// # Errors
 /// As [`to_bytes`].
 pub fn to_payload<T: Serialize + ?Sized>(value: &T) -> Result<Payload, EncodeError> {
-    let mut buf = BytesMut::new();
+    let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
     serialize_into(value, &mut Encoder::new(&mut buf))?;
     Ok(Payload::new(buf.freeze(), None))
 }

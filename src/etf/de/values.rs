@@ -6,7 +6,7 @@ use num_traits::ToPrimitive;
 use serde::de::{self, Visitor};
 
 use super::super::access::Elements;
-use super::super::encode::Encoder;
+use super::super::encode::{Encoder, TYPICAL_TERM};
 use super::super::read::Integer;
 use super::super::tag;
 use super::{DecodeError, DecodeErrorKind, Deserializer, Encoded};
@@ -145,9 +145,9 @@ impl<'de> Deserializer<'de, '_> {
     pub(super) fn encoded(&mut self) -> Result<Cow<'de, [u8]>, DecodeError> {
         let start = self.reader.clone();
         if !start.atoms().is_empty() {
-            let mut buf = bytes::BytesMut::new();
+            let mut buf = bytes::BytesMut::with_capacity(TYPICAL_TERM);
             Encoder::new(&mut buf).copy(&mut self.reader)?;
-            return Ok(Cow::Owned(buf.freeze().into()));
+            return Ok(Cow::Owned(buf.into()));
         }
         self.reader.skip_within(self.limits)?;
         let len = self.reader.offset() - start.offset();
