@@ -7,6 +7,8 @@
 
 mod backoff;
 mod desired;
+#[cfg(feature = "dns")]
+mod dns;
 mod driver;
 mod event;
 mod fixed;
@@ -22,6 +24,8 @@ mod template;
 
 pub use backoff::Backoff;
 pub use desired::{Candidate, CandidateState, Desired, SelfView};
+#[cfg(feature = "dns")]
+pub use dns::Dns;
 pub use driver::{Discovery, DiscoveryHandle};
 pub use event::{DiscoveryEvent, Evidence};
 pub use fixed::Static;
