@@ -98,7 +98,7 @@ async fn elixir_nodes_are_found_and_hear_us_by_multicast_with_and_without_a_secr
         assert!(counters.heard() >= 1);
         assert_eq!((counters.malformed(), counters.unencrypted(), counters.undecipherable()), (0, 0, 0));
         assert!(elixir.never_said("dropped"), "{}", elixir.program.output().text());
-        node.stop().await;
+        node.shutdown().await;
     }
 }
 
@@ -119,7 +119,7 @@ async fn elixir_nodes_that_hear_us_dial_us_by_broadcast_with_and_without_a_secre
         assert_eq!(desired.peers[&peer].target.to_string(), elixir.name, "its host part leads somewhere");
         assert!(desired.gone.is_empty());
         running.abort();
-        node.stop().await;
+        node.shutdown().await;
     }
 }
 
