@@ -73,7 +73,10 @@ impl fmt::Debug for Auto {
 
 /// Which strategy of an [`Auto`] is in use, and why.
 #[derive(Debug, Clone, Default)]
-pub struct InUse(Arc<Mutex<Option<(&'static str, Option<DiscoveryError>)>>>);
+pub struct InUse(Arc<Mutex<Option<Choice>>>);
+
+/// The kind of a strategy, and why it is not the first one.
+type Choice = (&'static str, Option<DiscoveryError>);
 
 impl InUse {
     /// The kind of the strategy in use (`kubernetes`, `dns`); `None` before there was any news.

@@ -284,7 +284,7 @@ async fn talk(
                     }
                     Err(error) => settings.counters.dropped(&error, from.ip()),
                 }
-                while lookups.len() < LOOKUPS_AT_ONCE && let Some(name) = peers.to_look_up() {
+                while lookups.len() < LOOKUPS_AT_ONCE && let Some(name) = peers.next_lookup() {
                     lookups.spawn(resolves(name));
                 }
             }

@@ -60,7 +60,7 @@ impl Peers {
     }
 
     /// The next name whose host part is to be looked up.
-    pub(super) fn to_look_up(&mut self) -> Option<NodeName> {
+    pub(super) fn next_lookup(&mut self) -> Option<NodeName> {
         self.queue.pop_front()
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let now = Instant::now();
         for peer in ["a@known", "b@unknown"] {
             assert!(!peers.heard(&name(peer), HERE, now), "it is not known yet where to dial it");
-            assert_eq!(peers.to_look_up(), Some(name(peer)));
+            assert_eq!(peers.next_lookup(), Some(name(peer)));
         }
         assert!(peers.looked_up(&name("a@known"), true));
         assert!(peers.looked_up(&name("b@unknown"), false));
@@ -133,7 +133,7 @@ mod tests {
         assert!(peers.forget_silent(now + Duration::from_secs(61)));
         let desired = peers.desired();
         assert!(desired.peers.is_empty() && desired.gone.is_empty());
-        assert_eq!(peers.to_look_up(), None);
+        assert_eq!(peers.next_lookup(), None);
     }
 
     #[test]
