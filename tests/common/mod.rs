@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod beam;
+pub mod dnsmasq;
 pub mod epmd;
 pub mod gusset;
 pub mod iex;
@@ -18,6 +19,7 @@ pub mod program;
 pub mod proxy;
 
 pub use beam::{Beam, BeamError, BeamOptions, COOKIE};
+pub use dnsmasq::Dnsmasq;
 pub use epmd::Epmd;
 pub use gusset::{Finished, Gusset};
 pub use iex::Iex;
