@@ -24,7 +24,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         let message = echo.recv().await?;
         match message.decode::<(Pid, Term)>() {
-            Ok((from, what)) => echo.send(&from, &what).await?,
+            Ok((from, what)) => {
+                if let Err(error) = echo.send(&from, &what).await {
+                    eprintln!("no way back to {from}: {error}");
+                }
+            }
             Err(error) => eprintln!("not {{pid, anything}}: {error}"),
         }
     }

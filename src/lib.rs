@@ -28,6 +28,7 @@ pub mod discovery;
 pub mod etf;
 pub mod net;
 pub mod node;
+pub mod ops;
 pub mod proto;
 pub mod services;
 
@@ -40,3 +41,8 @@ pub use node::{
 };
 pub use proto::{Cookie, NodeName};
 pub use services::{Answer, Arity, CallContext, Next, ReplyTo, Server};
+
+/// The code of the README, which is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

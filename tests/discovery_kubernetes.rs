@@ -4,6 +4,7 @@
 #![cfg(feature = "kubernetes")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
 mod kubernetes_api;
 
 use std::collections::BTreeSet;
@@ -20,18 +21,13 @@ use gusset::discovery::{
 };
 use gusset::net::DialTarget;
 use gusset::proto::NodeName;
-use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::Api;
-use kube::api::{DeleteParams, PostParams};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::sync::mpsc;
 
-use kubernetes_api::{Cluster, DEADLINE, Room, changed_kubeconfig, config};
+use common::{Kube, require};
+use kubernetes_api::{DEADLINE, Passage, Room, Way, changed_kubeconfig};
 
 /// A running strategy and what it said last.
 struct Watched {
@@ -117,14 +113,14 @@ fn strategy(kubeconfig: &Path, room: &Room) -> Kubernetes {
 
 #[tokio::test]
 async fn pods_come_get_ready_terminate_and_go() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let (room, elsewhere) = (cluster.namespace().await, cluster.namespace().await);
     elsewhere.start("elsewhere", "127.0.0.9").await;
     room.create("other", json!({"labels": {"app": "other"}}), json!({})).await;
     room.run("other", "127.0.0.8", true).await;
     room.create("web-0", json!({}), json!({})).await;
 
-    let mut watched = Watched::start(strategy(&cluster.kubeconfig, &room).template(NameTemplate::dns()));
+    let mut watched = Watched::start(strategy(cluster.kubeconfig(), &room).template(NameTemplate::dns()));
     watched.until("an answer", |it| it.desired.is_some()).await;
     assert!(watched.names().is_empty() && watched.healthy, "a pod without an address is none: {:?}", watched.names());
 
@@ -152,10 +148,10 @@ async fn pods_come_get_ready_terminate_and_go() {
 
 #[tokio::test]
 async fn a_pod_that_loses_its_label_has_left_and_one_that_gets_it_has_come() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let room = cluster.namespace().await;
     room.start("web", "127.0.0.2").await;
-    let mut watched = Watched::start(strategy(&cluster.kubeconfig, &room));
+    let mut watched = Watched::start(strategy(cluster.kubeconfig(), &room));
     watched.until_names(&["myapp@127.0.0.2"]).await;
     room.set_metadata("web", json!({"labels": {"app": "quarantine"}})).await;
     watched.until_names(&[]).await;
@@ -166,7 +162,7 @@ async fn a_pod_that_loses_its_label_has_left_and_one_that_gets_it_has_come() {
 
 #[tokio::test]
 async fn names_and_ports_follow_the_rules_that_are_set() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let room = cluster.namespace().await;
     let ports = json!([{"name": "app", "image": "none", "ports": [
         {"name": "http", "containerPort": 80}, {"name": "dist", "containerPort": 9100}
@@ -177,7 +173,7 @@ async fn names_and_ports_follow_the_rules_that_are_set() {
     room.start("v6", "fd00::1:2").await;
 
     let ns = &room.name;
-    let base = strategy(&cluster.kubeconfig, &room).cluster_domain("k8s.example.org");
+    let base = strategy(cluster.kubeconfig(), &room).cluster_domain("k8s.example.org");
     for (template, port, names, first_port) in [
         ("{basename}@{ip}", PortRule::Epmd, ["myapp@127.0.0.2".to_owned(), "myapp@fd00::1:2".to_owned()], None),
         (
@@ -210,11 +206,11 @@ async fn names_and_ports_follow_the_rules_that_are_set() {
 
 #[tokio::test]
 async fn it_says_what_others_would_call_us() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let room = cluster.namespace().await;
     room.start("web", "127.0.0.2").await;
     let me = |it: &Watched| it.desired.as_ref().unwrap().me.clone();
-    let base = strategy(&cluster.kubeconfig, &room);
+    let base = strategy(cluster.kubeconfig(), &room);
 
     let mut watched = Watched::start(base.clone().own_address([127, 0, 0, 2].into()));
     watched.until_names(&["myapp@127.0.0.2"]).await;
@@ -226,16 +222,16 @@ async fn it_says_what_others_would_call_us() {
         assert!(hint.contains("app=myapp"), "{hint}");
     }
     room.start("me", "10.9.9.9").await;
-    let mut watched = Watched::start(strategy(&cluster.kubeconfig, &room).basename("me"));
+    let mut watched = Watched::start(strategy(cluster.kubeconfig(), &room).basename("me"));
     watched.until("two", |it| it.names().len() == 2).await;
     assert_eq!(me(&watched), SelfView::Called(name("me@10.9.9.9")));
 }
 
 #[tokio::test]
 async fn two_hundred_pods_at_once_are_all_found() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let room = Arc::new(cluster.namespace().await);
-    let mut watched = Watched::start(strategy(&cluster.kubeconfig, &room));
+    let mut watched = Watched::start(strategy(cluster.kubeconfig(), &room));
     watched.until("an answer", |it| it.desired.is_some()).await;
     let pods = futures_util::stream::iter(0..200).map(|n| {
         let room = room.clone();
@@ -247,17 +243,10 @@ async fn two_hundred_pods_at_once_are_all_found() {
 
 #[tokio::test]
 async fn rights_that_are_missing_are_named_and_their_loss_takes_nothing_away() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let room = cluster.namespace().await;
     room.start("web", "127.0.0.2").await;
-    let accounts: Api<ServiceAccount> = Api::namespaced(room.client.clone(), &room.name);
-    accounts.create(&PostParams::default(), &object(json!({"metadata": {"name": "node"}}))).await.unwrap();
-    let request = TokenRequest::default();
-    let token = accounts.create_token_request("node", &PostParams::default(), &request).await.unwrap();
-    let token = token.status.unwrap().token;
-    let kubeconfig = changed_kubeconfig(&cluster.kubeconfig, |kubeconfig| {
-        kubeconfig["users"][0]["user"] = json!({"token": token});
-    });
+    let kubeconfig = room.account(cluster.kubeconfig()).await;
 
     let often = Duration::from_secs(1);
     let mut watched = Watched::start(strategy(kubeconfig.path(), &room).relist_every(often));
@@ -268,7 +257,7 @@ async fn rights_that_are_missing_are_named_and_their_loss_takes_nothing_away() {
     }
 
     // To list alone is enough for an answer, and not for health.
-    grant(&room, &["list"]).await;
+    room.grant(&["list"]).await;
     watched.until_names(&["myapp@127.0.0.2"]).await;
     watched
         .until("an error about the watch", |it| {
@@ -276,27 +265,26 @@ async fn rights_that_are_missing_are_named_and_their_loss_takes_nothing_away() {
         })
         .await;
 
-    let rights = Api::<Role>::namespaced(room.client.clone(), &room.name);
-    rights.delete("pods", &DeleteParams::default()).await.unwrap();
-    grant(&room, &["get", "list", "watch"]).await;
+    room.revoke().await;
+    room.grant(&["get", "list", "watch"]).await;
     watched.until("health", |it| it.healthy).await;
 
-    rights.delete("pods", &DeleteParams::default()).await.unwrap();
+    room.revoke().await;
     watched.until_error(DiscoveryErrorKind::Forbidden).await;
     assert_eq!(watched.names(), ["myapp@127.0.0.2"]);
     assert!(watched.gone.is_empty());
 
     room.start("late", "127.0.0.3").await;
-    grant(&room, &["get", "list", "watch"]).await;
+    room.grant(&["get", "list", "watch"]).await;
     watched.until("health", |it| it.healthy).await;
     watched.until_names(&["myapp@127.0.0.2", "myapp@127.0.0.3"]).await;
 }
 
 #[tokio::test]
 async fn a_token_that_is_not_accepted_is_an_error_of_its_own() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let room = cluster.namespace().await;
-    let kubeconfig = changed_kubeconfig(&cluster.kubeconfig, |kubeconfig| {
+    let kubeconfig = changed_kubeconfig(cluster.kubeconfig(), |kubeconfig| {
         kubeconfig["users"][0]["user"] = json!({"token": "forged"});
     });
     let mut watched = Watched::start(strategy(kubeconfig.path(), &room));
@@ -307,9 +295,9 @@ async fn a_token_that_is_not_accepted_is_an_error_of_its_own() {
 
 #[tokio::test]
 async fn settings_that_cannot_work_are_told_as_such() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let room = cluster.namespace().await;
-    let selector = Kubernetes::pods(&room.name, "app in (").kubeconfig(&cluster.kubeconfig);
+    let selector = Kubernetes::pods(&room.name, "app in (").kubeconfig(cluster.kubeconfig());
     let error = Watched::start(selector).until_error(DiscoveryErrorKind::Config).await;
     assert!(error.fix.contains("app in ("), "{error}");
     let error =
@@ -319,11 +307,11 @@ async fn settings_that_cannot_work_are_told_as_such() {
 
 #[tokio::test]
 async fn a_connection_that_is_cut_costs_nothing_and_an_api_out_of_reach_takes_nothing_away() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let room = cluster.namespace().await;
     room.start("web", "127.0.0.2").await;
-    let way = Way::to(&cluster.kubeconfig).await;
-    let kubeconfig = way.kubeconfig(&cluster.kubeconfig);
+    let way = Way::to(cluster.kubeconfig()).await;
+    let kubeconfig = way.kubeconfig(cluster.kubeconfig());
     let mut watched = Watched::start(strategy(kubeconfig.path(), &room));
     watched.until_names(&["myapp@127.0.0.2"]).await;
 
@@ -351,26 +339,24 @@ async fn a_connection_that_is_cut_costs_nothing_and_an_api_out_of_reach_takes_no
 
 #[tokio::test]
 async fn an_api_server_that_hangs_or_dies_takes_nothing_away() {
-    if std::env::var_os("GUSSET_TEST_KUBECONFIG").is_some() && std::env::var_os("GUSSET_KUBE_TOOL").is_none() {
-        eprintln!("skipped: only an API server that the test has started may be stopped; set GUSSET_KUBE_TOOL");
-        return;
-    }
-    let Some(cluster) = Cluster::own() else { return };
+    let Some(cluster) = require!(Kube::private().await) else { return };
     let room = cluster.namespace().await;
     room.start("web", "127.0.0.2").await;
     let mut watched = Watched::start(
-        strategy(&cluster.kubeconfig, &room).relist_every(Duration::from_secs(1)).answer_within(Duration::from_secs(2)),
+        strategy(cluster.kubeconfig(), &room)
+            .relist_every(Duration::from_secs(1))
+            .answer_within(Duration::from_secs(2)),
     );
     watched.until_names(&["myapp@127.0.0.2"]).await;
 
-    cluster.signal("STOP");
+    cluster.signal(Signal::STOP);
     watched.until_error(DiscoveryErrorKind::Timeout).await;
     assert_eq!(watched.names(), ["myapp@127.0.0.2"]);
-    cluster.signal("CONT");
+    cluster.signal(Signal::CONT);
     watched.until("health", |it| it.healthy && it.error.is_none()).await;
     assert_eq!(watched.names(), ["myapp@127.0.0.2"]);
 
-    cluster.signal("KILL");
+    cluster.signal(Signal::KILL);
     watched.until_error(DiscoveryErrorKind::Unreachable).await;
     assert_eq!(watched.names(), ["myapp@127.0.0.2"]);
     assert!(watched.gone.is_empty());
@@ -378,13 +364,14 @@ async fn an_api_server_that_hangs_or_dies_takes_nothing_away() {
 
 #[tokio::test]
 async fn pods_are_connected_kept_while_they_terminate_and_let_go_when_they_are_gone() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = require!(Kube::shared().await);
     let room = cluster.namespace().await;
     room.start("web", "127.0.0.2").await;
     let (mesh, mut calls) = Recorder::new();
     let mut settings = ReconcileConfig::default();
     settings.prune = Prune::Immediate;
-    let discovery = Discovery::new(settings).topology("pods", strategy(&cluster.kubeconfig, &room)).start(mesh.clone());
+    let discovery =
+        Discovery::new(settings).topology("pods", strategy(cluster.kubeconfig(), &room)).start(mesh.clone());
     let mut events = discovery.events();
 
     let web = name("myapp@127.0.0.2");
@@ -404,77 +391,6 @@ async fn pods_are_connected_kept_while_they_terminate_and_let_go_when_they_are_g
     println!("created, running and dialled in {:?}", began.elapsed());
     discovery.stop().await;
     assert!(calls.try_recv().is_err());
-}
-
-fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).unwrap()
-}
-
-async fn grant(room: &Room, verbs: &[&str]) {
-    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": verbs}]);
-    let role = object(json!({"metadata": {"name": "pods"}, "rules": rules}));
-    Api::<Role>::namespaced(room.client.clone(), &room.name).create(&PostParams::default(), &role).await.unwrap();
-    let bindings = Api::<RoleBinding>::namespaced(room.client.clone(), &room.name);
-    if bindings.get_opt("pods").await.unwrap().is_none() {
-        let binding = object(json!({
-            "metadata": {"name": "pods"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "pods"},
-            "subjects": [{"kind": "ServiceAccount", "name": "node", "namespace": room.name}],
-        }));
-        bindings.create(&PostParams::default(), &binding).await.unwrap();
-    }
-}
-
-/// A way to the API server that can be cut.
-struct Way {
-    port: u16,
-    host: String,
-    passage: watch::Sender<Passage>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Passage {
-    Open,
-    Cut,
-}
-
-impl Way {
-    async fn to(kubeconfig: &Path) -> Self {
-        let server = config(kubeconfig).await.cluster_url;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let host = server.host().unwrap().to_owned();
-        let behind = (host.clone(), server.port_u16().unwrap_or(443));
-        let (passage, state) = watch::channel(Passage::Open);
-        tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let (behind, mut state) = (behind.clone(), state.clone());
-                if *state.borrow_and_update() == Passage::Cut {
-                    continue;
-                }
-                tokio::spawn(async move {
-                    let mut far = TcpStream::connect(behind).await.unwrap();
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
-                        _ = state.changed() => {}
-                    }
-                });
-            }
-        });
-        Self { port, host, passage }
-    }
-
-    fn set(&self, passage: Passage) {
-        self.passage.send(passage).unwrap();
-    }
-
-    fn kubeconfig(&self, from: &Path) -> tempfile::NamedTempFile {
-        changed_kubeconfig(from, |kubeconfig| {
-            let cluster = &mut kubeconfig["clusters"][0]["cluster"];
-            cluster["server"] = json!(format!("https://127.0.0.1:{}", self.port));
-            cluster["tls-server-name"] = json!(self.host);
-        })
-    }
 }
 
 /// A mesh that connects whatever it is told to and says what it was told.

@@ -40,11 +40,11 @@ async fn both_sides_see_each_other_whoever_connects_visible_or_hidden() {
                 } else {
                     connect(&node, &beam).await;
                 }
-                event(&mut events, "up", |event| match event {
-                    NodeEvent::Up { name, hidden: is, .. } if *name == them => Some(assert_eq!(*is, hidden)),
+                let is_hidden = event(&mut events, "up", |event| match event {
+                    NodeEvent::Up { name, hidden, .. } if *name == them => Some(*hidden),
                     _ => None,
-                })
-                .await;
+                });
+                assert_eq!(is_hidden.await, hidden);
                 beam.wait_until(&format!("nodes({list}) =:= [{us}]"), SOON).await.unwrap();
                 assert_eq!(beam.value(&format!("nodes({other})")).await, "[]");
                 let (visible, invisible) = (node.nodes(), node.hidden_nodes());
@@ -106,7 +106,7 @@ async fn connecting_from_both_sides_at_once_gives_one_connection_200_times() {
                 let (ours, theirs) = tokio::join!(node.connect(them.clone()), beam.eval(&call));
                 assert_eq!(theirs.unwrap(), "true", "{prefix} in round {round}");
                 ours.unwrap_or_else(|error| panic!("{prefix} in round {round}: {error}"));
-                assert_eq!(node.nodes(), [them.clone()]);
+                assert_eq!(node.nodes(), std::slice::from_ref(&them));
                 assert!(node.disconnect(&them));
                 until("the end of the connection", SOON, || node.nodes().is_empty()).await;
                 beam.wait_until(&format!("not lists:member({us}, nodes())"), SOON).await.unwrap();

@@ -71,8 +71,7 @@ async fn a_beam_comes_back_while_we_still_believe_the_old_link_is_alive() {
         let _registration = client.register(EpmdEntry::new(node.name().name(), proxy.port())).await.unwrap();
         let mut events = node.monitor_nodes();
         let mut creations = Vec::new();
-        let mut held = 0;
-        for _ in 0..3 {
+        for life in 1..=3 {
             let mut beam = Beam::start(&otp, &epmd, BeamOptions::named(&name)).await;
             assert_eq!(beam.value(&format!("net_adm:ping({})", atom(&node))).await, "pong");
             let creation = event(&mut events, "up", |event| match event {
@@ -81,8 +80,7 @@ async fn a_beam_comes_back_while_we_still_believe_the_old_link_is_alive() {
             });
             creations.push(creation.await);
             beam.kill9().await;
-            held += 1;
-            until("the proxy holds the old connection", SOON, || proxy.held() >= held).await;
+            until("the proxy holds the old connection", SOON, || proxy.held() >= life).await;
             assert_eq!(node.nodes().len(), 1, "the old connection is still believed in");
         }
         creations.dedup();

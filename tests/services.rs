@@ -346,3 +346,33 @@ async fn remote_shells_are_refused_with_a_word_about_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_holds_up_nobody_else() {
+    let otp = common::require!(otp::get(25));
+    let epmd = Epmd::start(&otp).await;
+    let mut deaf = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+    let other = Beam::start(&otp, &epmd, BeamOptions::default().kernel("connect_all", "false")).await;
+    let node = node::start(&epmd).await;
+    connect(&node, &deaf).await;
+    deaf.value("gusset_fixture:collect(box)").await;
+    let peer = name_of(&deaf);
+    let caller: gusset::Pid = node.rpc(&peer, "erlang", "whereis", (a!("box"),)).await.unwrap();
+    deaf.sigstop();
+    // Fills the queue to the deaf node to its limit.
+    let chunk = Payload::from_term(&Term::binary(vec![1u8; 64 << 10])).unwrap();
+    let filler = node.process();
+    let fill = async { while filler.forward(("box", &peer), &chunk).await.is_ok() {} };
+    assert!(tokio::time::timeout(Duration::from_secs(2), fill).await.is_err(), "the queue never got full");
+    // A call of the deaf node, as it would have come: the reply cannot get away.
+    let call = (a!("$gen_call"), (&caller, node.make_ref()), (a!("is_auth"), a!("deaf@nowhere")));
+    filler.send("net_kernel", &call).await.unwrap();
+    let asked = Instant::now();
+    assert_eq!(other.value(&format!("net_adm:ping({})", atom(&node))).await, "pong");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    deaf.sigcont();
+    deaf.wait_until("lists:any(fun({_, yes}) -> true; (_) -> false end, gusset_fixture:collected(box))", SOON)
+        .await
+        .unwrap();
+    node.shutdown().await;
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::net::ConnectError;
+use crate::net::{ConnectError, EpmdError, EpmdStartError};
 use crate::node::{CallError, ConnectFailed, ConnectFailure, SendError, StartError};
 
 /// The exit codes, as `--help` shows them.
@@ -59,8 +59,24 @@ impl Failure {
         Self::new(Kind::Lookup, text)
     }
 
+    pub(crate) fn tcp(text: impl Into<String>) -> Self {
+        Self::new(Kind::Tcp, text)
+    }
+
+    pub(crate) fn handshake(text: impl Into<String>) -> Self {
+        Self::new(Kind::Handshake, text)
+    }
+
+    pub(crate) fn cookie(text: impl Into<String>) -> Self {
+        Self::new(Kind::Cookie, text)
+    }
+
     pub(crate) fn timeout(text: impl Into<String>) -> Self {
         Self::new(Kind::Timeout, text)
+    }
+
+    pub(crate) fn exception(text: impl Into<String>) -> Self {
+        Self::new(Kind::Exception, text)
     }
 
     pub(crate) fn no_process(text: impl Into<String>) -> Self {
@@ -97,8 +113,9 @@ impl From<crate::builder::BuildError> for Failure {
     fn from(error: crate::builder::BuildError) -> Self {
         use crate::builder::BuildError;
         match error {
-            BuildError::Start(StartError::Epmd(error)) => Self::epmd(format!("cannot register with EPMD: {error}"))
-                .advise("another name (--name, --sname), another EPMD (ERL_EPMD_PORT), or --epmd none"),
+            BuildError::Start(StartError::Epmd(error)) => Self::epmd_start(&error),
+            BuildError::Start(StartError::Listen(error)) => Self::other(format!("cannot listen for other nodes: {error}"))
+                .advise("another port (--dist-port PORT, or LOW-HIGH to take a free one out of a range) or address (--listen IP)"),
             BuildError::Start(StartError::DynamicName(error)) => Self::connect_error(&error),
             BuildError::Name(error) => Self::configuration(error.to_string()),
             other => Self::other(other.to_string()),
@@ -140,6 +157,22 @@ impl From<CallError> for Failure {
 }
 
 impl Failure {
+    fn epmd_start(error: &EpmdStartError) -> Self {
+        let failure = Self::epmd(error.to_string());
+        match error {
+            EpmdStartError::Client(EpmdError::NameTaken { .. }) => {
+                failure.advise("start this one under another name (--name, --sname), or stop the other one")
+            }
+            EpmdStartError::Client(EpmdError::Unreachable { .. }) => failure.advise(
+                "start one (`epmd -daemon`, `gusset epmd`), serve one (--epmd auto), or do without (--epmd none)",
+            ),
+            EpmdStartError::Server(_) => {
+                failure.advise("use the one that runs (--epmd auto or external), or another port (ERL_EPMD_PORT)")
+            }
+            _ => failure.advise("another EPMD (ERL_EPMD_PORT), or none (--epmd none)"),
+        }
+    }
+
     fn connect_error(error: &ConnectError) -> Self {
         let kind = match error {
             ConnectError::UnknownHost { .. } | ConnectError::NoAddress { .. } => Kind::Lookup,
@@ -156,6 +189,7 @@ impl Failure {
             Kind::Lookup => failure.advise("give the address too: NODE=IP or NODE=IP:PORT"),
             Kind::Epmd => failure.advise("see which nodes run there with `gusset names HOST`; without EPMD, give NODE=IP:PORT"),
             Kind::Tcp => failure.advise("the node listens for distribution on a port of its own; a firewall or NetworkPolicy has to let it pass"),
+            Kind::Timeout => failure.advise("is it overloaded or stopped, or does a firewall swallow what is sent? --timeout gives it more time"),
             Kind::Cookie => failure.advise("compare with `:erlang.get_cookie()` in iex there; give it with --cookie-file or RELEASE_COOKIE"),
             _ => failure,
         }

@@ -1,5 +1,6 @@
 //! The cookie: given, in a file, or in `~/.erlang.cookie`, which is made as OTP makes it.
 
+use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,29 +11,103 @@ use crate::proto::Cookie;
 #[derive(Debug)]
 pub(crate) struct FoundCookie {
     pub(crate) cookie: Cookie,
-    pub(crate) origin: String,
+    pub(crate) origin: Origin,
+}
+
+/// Where a cookie came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// `--cookie`.
+    Option,
+    /// `RELEASE_COOKIE`.
+    Environment,
+    /// `--cookie-file`.
+    File(PathBuf),
+    /// Where a BEAM of the same user looks too.
+    Home(PathBuf),
+    /// There, made by us in this moment.
+    HomeMade(PathBuf),
+}
+
+impl Origin {
+    /// How `iex` gets the same cookie, as a part of a shell's command line.
+    pub(crate) fn iex_option(&self) -> String {
+        match self {
+            Self::Option => " --cookie COOKIE".to_owned(),
+            Self::Environment => " --cookie \"$RELEASE_COOKIE\"".to_owned(),
+            Self::File(path) => format!(" --cookie \"$(cat '{}')\"", path.display()),
+            Self::Home(_) | Self::HomeMade(_) => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option => f.write_str("--cookie"),
+            Self::Environment => f.write_str("RELEASE_COOKIE"),
+            Self::File(path) | Self::Home(path) => f.write_str(&short(path)),
+            Self::HomeMade(path) => write!(f, "{}, made now", short(path)),
+        }
+    }
+}
+
+/// What to do where nobody has left a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfMissing {
+    /// A node that starts makes one, as a BEAM does.
+    Make,
+    /// One that was made now can be the cookie of no node that runs.
+    Fail,
 }
 
 /// The cookie that the options, the environment or the home directory give.
-pub(crate) fn cookie(args: &CookieArgs) -> Result<FoundCookie, Failure> {
+pub(crate) fn cookie(args: &CookieArgs, if_missing: IfMissing) -> Result<FoundCookie, Failure> {
     if let Some(text) = &args.cookie {
-        let cookie = Cookie::new(text).map_err(|error| Failure::configuration(format!("the cookie: {error}")))?;
-        return Ok(FoundCookie { cookie, origin: "--cookie or RELEASE_COOKIE".to_owned() });
+        let origin = if args.from_environment { Origin::Environment } else { Origin::Option };
+        let cookie = Cookie::new(text).map_err(|error| Failure::configuration(format!("{origin}: {error}")))?;
+        return Ok(FoundCookie { cookie, origin });
     }
     if let Some(path) = &args.cookie_file {
-        return Ok(FoundCookie { cookie: read(path)?, origin: path.display().to_string() });
+        return Ok(FoundCookie { cookie: read(path)?, origin: Origin::File(path.clone()) });
     }
     let candidates = home_cookies();
     let Some(first) = candidates.first() else {
-        return Err(Failure::configuration("no cookie: give --cookie-file, or set HOME"));
+        return Err(Failure::configuration("no cookie: HOME is not set")
+            .advise("give it with --cookie-file FILE or RELEASE_COOKIE"));
     };
-    for path in &candidates {
-        if path.exists() {
-            return Ok(FoundCookie { cookie: read(path)?, origin: path.display().to_string() });
-        }
+    if let Some(path) = candidates.iter().find(|path| path.exists()) {
+        warn_if_open(path);
+        return Ok(FoundCookie { cookie: read(path)?, origin: Origin::Home(path.clone()) });
+    }
+    if if_missing == IfMissing::Fail {
+        return Err(Failure::configuration(format!("no cookie: there is no {}", short(first)))
+            .advise("give that of the node with --cookie-file FILE or RELEASE_COOKIE"));
     }
     make(first)?;
-    Ok(FoundCookie { cookie: read(first)?, origin: format!("{} (made now)", first.display()) })
+    Ok(FoundCookie { cookie: read(first)?, origin: Origin::HomeMade(first.clone()) })
+}
+
+/// A path as people write it.
+fn short(path: &Path) -> String {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    match home.and_then(|home| path.strip_prefix(home).ok().map(Path::to_owned)) {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => path.display().to_string(),
+    }
+}
+
+/// A BEAM of this user does not start with a cookie that others can read; we do.
+fn warn_if_open(path: &Path) {
+    #[cfg(unix)]
+    if let Ok(data) = std::fs::metadata(path)
+        && std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o077 != 0
+    {
+        let path = path.display();
+        tracing::warn!(%path, "others can read the cookie, so erl and iex refuse it: chmod 400");
+    }
+    #[cfg(not(unix))]
+    let _ = path;
 }
 
 /// Where OTP looks: `~/.erlang.cookie`, and the configuration directory from OTP 25 on.

@@ -39,9 +39,9 @@ fn complete(wish: &Wish, host: &str) -> Result<NodeName, Failure> {
         Wish::Long(name) if host.contains('.') => (name.clone(), Some(host)),
         Wish::Long(name) => {
             return Err(Failure::configuration(format!(
-                "--name {name}: the host name `{host}` has no dot, so it makes no long name"
+                "`{name}` cannot be a long name: the host name `{host}` has no dot"
             ))
-            .advise(format!("give the host part too (--name {name}@127.0.0.1), or use --sname {name}")));
+            .advise(format!("give the host part too ({name}@127.0.0.1), or use a short name (--sname {name})")));
         }
         Wish::Short(name) | Wish::Default(name) if name.contains('@') => (name.clone(), None),
         Wish::Short(name) | Wish::Default(name) => (name.clone(), Some(short)),
@@ -53,11 +53,11 @@ fn complete(wish: &Wish, host: &str) -> Result<NodeName, Failure> {
     let full = NodeName::new(full).map_err(|error| Failure::configuration(error.to_string()))?;
     match wish {
         Wish::Long(_) if !full.is_long() => Err(Failure::configuration(format!(
-            "--name {full}: the host part of a long name has a dot or is an address"
+            "`{full}` is no long name: the host part of a long name has a dot or is an address"
         ))
         .advise("use --sname for short names; nodes with long and with short names cannot form a cluster")),
-        Wish::Short(_) if full.host().contains('.') => {
-            Err(Failure::configuration(format!("--sname {full}: the host part of a short name has no dot"))
+        Wish::Short(_) if full.is_long() => {
+            Err(Failure::configuration(format!("`{full}` is no short name: the host part of a short name has no dot"))
                 .advise("use --name for long names; nodes with long and with short names cannot form a cluster"))
         }
         _ => Ok(full),

@@ -2,32 +2,52 @@
 //!
 //! Nothing in here knows the protocol; everything is done through the public face of the library.
 
+mod doctor;
 mod failure;
 mod home;
+mod http;
 mod identity;
+mod nodes;
 mod output;
 mod run;
+mod stop;
 mod tools;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::failure::{EXIT_CODES, Failure};
 
-/// A node of an Erlang/Elixir cluster that is not a BEAM.
+/// A real member of an Erlang/Elixir cluster that is not a BEAM.
 #[derive(Debug, Parser)]
-#[command(name = "gusset", version, about, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "gusset", version, about, after_help = after_help(), max_term_width = 110)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What to log to standard error, as for RUST_LOG (`warn`, `gusset=debug` …).
-    #[arg(long, global = true, env = "GUSSET_LOG", default_value = "warn", value_name = "FILTER")]
+    /// What to log to standard error, as for RUST_LOG (`info`, `gusset=debug` …).
+    #[arg(long, global = true, env = "GUSSET_LOG", default_value = DEFAULT_LOG, value_name = "FILTER")]
     log: String,
     /// Log lines as JSON.
     #[arg(long, global = true)]
     log_json: bool,
+}
+
+/// What the driver of discovery has to say is on standard output already, and with it what its client warns of.
+const DEFAULT_LOG: &str = "warn,gusset::discovery::driver=off,kube_runtime=error";
+
+const EXAMPLES: &str = "\
+Examples:
+  gusset run                                        join the nodes of this machine
+  gusset names                                      which nodes run on this machine?
+  gusset ping app@myhost                            can I reach this one?
+  gusset call app@myhost Elixir.Enum:sum '[1,2,3]'  run a function there
+  gusset help run                                   everything about a command";
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{EXIT_CODES}")
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,34 +67,87 @@ enum Command {
     /// Send a message to a registered process of a node.
     #[command(after_help = tools::SEND_EXAMPLES)]
     Send(tools::SendArgs),
+    /// Say why a node cannot be reached or found, step by step.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(Box<doctor::DoctorArgs>),
+    /// Show who is connected, who is wanted and why not, as a running gusset sees it.
+    #[command(after_help = nodes::EXAMPLES)]
+    Nodes(nodes::NodesArgs),
     /// Be an EPMD: the name server that nodes of this host register with.
     #[command(after_help = tools::EPMD_EXAMPLES)]
     Epmd(tools::EpmdArgs),
 }
 
-/// The cookie; the first that is there counts.
+/// The cookie: an option counts before the environment, and both before the home folder.
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "Cookie")]
 pub(crate) struct CookieArgs {
     /// The cookie. Others on this machine can see it in the list of processes: prefer a file.
     #[arg(long, env = "RELEASE_COOKIE", hide_env_values = true)]
     cookie: Option<String>,
-    /// A file with the cookie; without any, ~/.erlang.cookie, which is made if it is missing.
+    /// A file with the cookie. Without any it is ~/.erlang.cookie, which `gusset run` makes if it is missing.
     #[arg(long, env = "GUSSET_COOKIE_FILE", value_name = "FILE")]
     cookie_file: Option<std::path::PathBuf>,
+    /// The cookie itself was in the environment.
+    #[arg(skip)]
+    from_environment: bool,
+}
+
+impl CookieArgs {
+    /// Leaves one of the two: what was typed counts before what happens to be in the environment.
+    fn settle(&mut self, matches: &ArgMatches) {
+        let source = |id: &str| matches.value_source(id);
+        self.from_environment = source("cookie") == Some(ValueSource::EnvVariable);
+        if self.from_environment && source("cookie_file") == Some(ValueSource::CommandLine) {
+            self.cookie = None;
+        }
+    }
 }
 
 /// Where EPMD is.
 #[derive(Debug, Args, Clone, Copy)]
+#[command(next_help_heading = "Network")]
 pub(crate) struct EpmdPortArgs {
     /// The port of EPMD, here and on other hosts.
-    #[arg(long, env = "ERL_EPMD_PORT", default_value_t = 4369, value_name = "PORT")]
+    #[arg(long, env = "ERL_EPMD_PORT", default_value_t = 4369, value_name = "PORT",
+          value_parser = clap::value_parser!(u16).range(1..))]
     epmd_port: u16,
+}
+
+/// The command line as clap sees it. A variable that is empty counts as one that is not set, as deployments leave
+/// behind what they have no value for.
+pub fn command() -> clap::Command {
+    fn unless_empty(arg: Arg) -> Arg {
+        let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        // clap cannot take a variable away again, but another one can stand in its place.
+        if empty { arg.env(NEVER_SET).hide_env(true) } else { arg }
+    }
+    Cli::command().mut_args(unless_empty).mut_subcommands(|command| command.mut_args(unless_empty))
+}
+
+/// The name of a variable that no system can have.
+const NEVER_SET: &str = "=";
+
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches()?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let cookie = match &mut cli.command {
+        Command::Run(args) => Some(&mut args.cookie),
+        Command::Ping(args) => Some(&mut args.peer.cookie),
+        Command::Call(args) => Some(&mut args.peer.cookie),
+        Command::Send(args) => Some(&mut args.peer.cookie),
+        Command::Doctor(args) => Some(&mut args.cookie),
+        Command::Names(_) | Command::Nodes(_) | Command::Epmd(_) => None,
+    };
+    if let (Some(cookie), Some((_, matches))) = (cookie, matches.subcommand()) {
+        cookie.settle(matches);
+    }
+    Ok(cli)
 }
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse().unwrap_or_else(|error| error.exit());
     if let Err(error) = output::log(&cli.log, cli.log_json) {
         eprintln!("gusset: --log: {error}");
         return ExitCode::from(2);
@@ -93,6 +166,8 @@ pub fn main() -> ExitCode {
             Command::Names(args) => tools::names(args).await,
             Command::Call(args) => tools::call(args).await,
             Command::Send(args) => tools::send(args).await,
+            Command::Doctor(args) => doctor::doctor(*args).await,
+            Command::Nodes(args) => nodes::nodes(args).await,
             Command::Epmd(args) => tools::epmd(args).await,
         }
     });

@@ -66,7 +66,7 @@ impl Discovery {
             reports.push((name, end));
         }
         let reconciler = Arc::new(Mutex::new(reconciler));
-        let (events, _) = broadcast::channel(EVENTS_KEPT);
+        let (events, first) = broadcast::channel(EVENTS_KEPT);
         let stop = CancellationToken::new();
         let driver = Driver {
             // Listening begins before the first look at what is connected, so that nothing falls between.
@@ -80,7 +80,7 @@ impl Discovery {
             wake,
         };
         let task = tokio::spawn(driver.run(strategies, stop.clone()));
-        DiscoveryHandle { reconciler, events, task, stop: stop.drop_guard() }
+        DiscoveryHandle { reconciler, events, first: Mutex::new(Some(first)), task, stop: stop.drop_guard() }
     }
 }
 
@@ -89,14 +89,16 @@ impl Discovery {
 pub struct DiscoveryHandle {
     reconciler: Arc<Mutex<Reconciler>>,
     events: broadcast::Sender<DiscoveryEvent>,
+    first: Mutex<Option<broadcast::Receiver<DiscoveryEvent>>>,
     task: JoinHandle<()>,
     stop: DropGuard,
 }
 
 impl DiscoveryHandle {
-    /// All events from now on. A reader that lags loses the oldest and is told how many.
+    /// All events from now on; whoever asks first gets them from the start. A reader that lags loses the oldest
+    /// and is told how many.
     pub fn events(&self) -> broadcast::Receiver<DiscoveryEvent> {
-        self.events.subscribe()
+        self.first.lock().take().unwrap_or_else(|| self.events.subscribe())
     }
 
     /// How things stand.
@@ -104,11 +106,29 @@ impl DiscoveryHandle {
         self.reconciler.lock().snapshot(now())
     }
 
+    /// The same view of how things stand for others, who do not keep discovery running by it.
+    pub fn view(&self) -> DiscoveryView {
+        DiscoveryView { reconciler: self.reconciler.clone() }
+    }
+
     /// Stops dialling and watching, and returns when it has stopped. Links stay as they are.
     pub async fn stop(self) {
         drop(self.stop);
         // It only fails when the task panicked or the runtime is going down; it has stopped either way.
         let _ = self.task.await;
+    }
+}
+
+/// How discovery stands, for tables and probes. Cheap to clone; once discovery has stopped, it shows the state of then.
+#[derive(Debug, Clone)]
+pub struct DiscoveryView {
+    reconciler: Arc<Mutex<Reconciler>>,
+}
+
+impl DiscoveryView {
+    /// How things stand.
+    pub fn snapshot(&self) -> Snapshot {
+        self.reconciler.lock().snapshot(now())
     }
 }
 
@@ -238,7 +258,7 @@ fn log(event: &DiscoveryEvent) {
         }
         DiscoveryEvent::NotFindable { topology, own, .. } => tracing::warn!(%topology, %own, "{event}"),
         DiscoveryEvent::Recovered { topology } => tracing::info!(%topology, "{event}"),
-        DiscoveryEvent::ConnectFailed { name, kind, failures: 0..=1, .. } => {
+        DiscoveryEvent::ConnectFailed { name, kind, tell: true, .. } => {
             tracing::warn!(peer = %name, %kind, "{event}");
         }
         DiscoveryEvent::ConnectFailed { name, kind, failures, .. } => {

@@ -66,6 +66,9 @@ pub enum DiscoveryEvent {
         retry_in: Option<Duration>,
         /// How many dials have failed in a row.
         failures: u32,
+        /// Worth a line: once for each kind of failure, and for a node that is just not up yet only when
+        /// that goes on.
+        tell: bool,
     },
     /// A link to a node of the set is gone.
     Lost {
@@ -143,7 +146,7 @@ impl fmt::Display for DiscoveryEvent {
             }
             Self::Lost { name, reason } => write!(f, "lost {name}: {reason}"),
             Self::Pruned { name, reason } => write!(f, "let go of {name}: {reason}"),
-            Self::Degraded { topology, error } => write!(f, "{topology}: no answer, the last one stays: {error}"),
+            Self::Degraded { topology, error } => write!(f, "{topology}: no answer, links stay as they are: {error}"),
             Self::Recovered { topology } => write!(f, "{topology}: answers again"),
             Self::NotFindable { topology, own, called: Some(called), hint } => {
                 write!(f, "{topology}: this node is `{own}`, its peers would dial `{called}`: {hint}")

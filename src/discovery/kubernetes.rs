@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use self::error::access_error;
+use self::error::{access_error, kubeconfig_error, outside_error, service_account_error};
 use self::pods::PodRules;
 use super::own_name::DEFAULT_CLUSTER_DOMAIN;
 use super::strategy::{DiscoveryError, Reporter, Strategy};
@@ -112,8 +112,8 @@ impl Kubernetes {
         self
     }
 
-    /// Uses this kubeconfig. If not given: `KUBECONFIG`, `~/.kube/config`, or the service account of the
-    /// pod, whichever is there first.
+    /// Uses this kubeconfig. If not given: `KUBECONFIG`; else `~/.kube/config` if it is there, else the service
+    /// account of the pod.
     #[must_use]
     pub fn kubeconfig(mut self, path: impl Into<PathBuf>) -> Self {
         self.access = Access::Kubeconfig(path.into());
@@ -137,13 +137,10 @@ impl Kubernetes {
     /// A client, and the namespace to watch.
     async fn connect(&self) -> Result<(kube::Client, String), DiscoveryError> {
         let config = match &self.access {
-            Access::Inferred => kube::Config::infer().await.map_err(|error| access_error(&error))?,
+            Access::Inferred => inferred().await?,
             Access::Kubeconfig(path) => {
-                let kubeconfig = Kubeconfig::read_from(path).map_err(|error| access_error(&error))?;
-                let options = KubeConfigOptions::default();
-                kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-                    .await
-                    .map_err(|error| access_error(&error))?
+                let kubeconfig = Kubeconfig::read_from(path).map_err(|error| kubeconfig_error(&error))?;
+                configured(kubeconfig).await?
             }
         };
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
@@ -175,12 +172,35 @@ impl Strategy for Kubernetes {
     }
 }
 
+/// As `kubectl` finds its way, but that a `KUBECONFIG` which leads nowhere is an error and not a reason to look
+/// elsewhere: whoever sets it means it.
+async fn inferred() -> Result<kube::Config, DiscoveryError> {
+    if let Some(kubeconfig) = Kubeconfig::from_env().map_err(|error| kubeconfig_error(&error))? {
+        return configured(kubeconfig).await;
+    }
+    let nowhere = match Kubeconfig::read() {
+        Ok(kubeconfig) => return configured(kubeconfig).await,
+        Err(error) => error,
+    };
+    if std::env::var_os(IN_A_POD).is_none() {
+        return Err(outside_error(&nowhere));
+    }
+    kube::Config::incluster().map_err(|error| service_account_error(&error))
+}
+
+async fn configured(kubeconfig: Kubeconfig) -> Result<kube::Config, DiscoveryError> {
+    let options = KubeConfigOptions::default();
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| kubeconfig_error(&error))
+}
+
 #[derive(Debug, Clone)]
 enum Access {
     Inferred,
     Kubeconfig(PathBuf),
 }
 
+/// Kubernetes sets it in every pod.
+const IN_A_POD: &str = "KUBERNETES_SERVICE_HOST";
 /// A watch that has silently stopped delivering is found out at the latest then.
 const RELIST_EVERY: Duration = Duration::from_secs(600);
 /// The API server's own limit for a request that is no watch is 60 s; one that takes half of it is in trouble.

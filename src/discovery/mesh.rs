@@ -88,6 +88,11 @@ impl FailureKind {
         }
     }
 
+    /// True for what every node is met with that is found before it is up.
+    pub fn mends_by_waiting(self) -> bool {
+        matches!(self, Self::Refused | Self::NotReady)
+    }
+
     /// True for what does not mend by waiting: someone has to change a configuration.
     pub fn needs_a_person(self) -> bool {
         matches!(self, Self::WrongCookie | Self::NotAllowed)

@@ -5,11 +5,19 @@
 //! and what to let go. [`Discovery`] drives both on tokio against a [`Mesh`], which is the node seen from
 //! here. The rule above all others is *fail-static*: not knowing is no reason to drop a link.
 
+mod auto;
 mod backoff;
 mod desired;
+#[cfg(feature = "dns")]
+mod dns;
 mod driver;
 mod event;
+#[cfg(feature = "file")]
+mod file;
 mod fixed;
+#[cfg(feature = "gossip")]
+mod gossip;
+mod hosts;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod local_epmd;
@@ -20,11 +28,19 @@ mod snapshot;
 mod strategy;
 mod template;
 
+pub use auto::{Auto, InUse};
 pub use backoff::Backoff;
 pub use desired::{Candidate, CandidateState, Desired, SelfView};
-pub use driver::{Discovery, DiscoveryHandle};
+pub use driver::{Discovery, DiscoveryHandle, DiscoveryView};
+#[cfg(feature = "dns")]
+pub use dns::Dns;
 pub use event::{DiscoveryEvent, Evidence};
+#[cfg(feature = "file")]
+pub use file::File;
 pub use fixed::Static;
+#[cfg(feature = "gossip")]
+pub use gossip::{Gossip, GossipCounters};
+pub use hosts::Hosts;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::Kubernetes;
 pub use local_epmd::LocalEpmd;

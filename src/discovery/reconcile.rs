@@ -301,6 +301,7 @@ impl Reconciler {
         if peer.up.is_none() {
             peer.up = Some(now);
             peer.failure = None;
+            peer.failing_since = None;
             if !peer.wanted.is_empty() {
                 self.stats.connected += 1;
                 out.push(Action::Tell(DiscoveryEvent::Connected { name }));
@@ -359,13 +360,17 @@ impl Reconciler {
             backoff.pause(peer.failures, &mut self.dice)
         };
         peer.due = now + pause;
+        let as_before = peer.failures > 1 && peer.failure.as_ref().is_some_and(|(_, last)| last.kind == failure.kind);
+        peer.alike = if as_before { peer.alike.saturating_add(1) } else { peer.failures.min(1) };
         peer.failure = Some((now, failure.clone()));
+        peer.failing_since.get_or_insert(now);
         out.push(Action::Tell(DiscoveryEvent::ConnectFailed {
             name,
             kind: failure.kind,
             text: failure.text,
             retry_in: (peer.dialable() && !self.stopped).then_some(pause),
             failures: peer.failures,
+            tell: peer.alike == if failure.kind.mends_by_waiting() { PATIENCE } else { 1 },
         }));
     }
 
@@ -445,6 +450,8 @@ impl Reconciler {
     }
 }
 
+/// A pod runs some seconds before its node is up: told are only dials that fail so often in a row (some 3 s).
+const PATIENCE: u32 = 3;
 /// Twice the usual `net_ticktime`: by then ticks have ended every link to a node that is really dead.
 const PRUNE_GRACE: Duration = Duration::from_secs(120);
 /// Enough for a large cluster to form in a few round trips, few enough not to look like a port scan.

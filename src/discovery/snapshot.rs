@@ -61,6 +61,8 @@ pub struct PeerStatus {
     pub failures: u32,
     /// The last failure since it was connected, and how long ago it was.
     pub last_failure: Option<(DialFailure, Duration)>,
+    /// For how long every dial has failed; `None` when none has since it was connected.
+    pub failing_for: Option<Duration>,
 }
 
 /// A link, or why there is none.

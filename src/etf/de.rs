@@ -14,19 +14,19 @@
 //! Where the type does not say what it wants (untagged enums, flattened structs) an atom is text,
 //! but for `true`, `false` and `nil`; and tagged tuples are not recognised as variants.
 
+mod values;
+
 use std::borrow::Cow;
 
-use num_traits::ToPrimitive;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor};
 
 use super::access::{Elements, Entries, Variant};
-use super::encode::Encoder;
 use super::error::{DecodeError, DecodeErrorKind, UNKNOWN_OFFSET};
 use super::limits::Limits;
 use super::payload::Payload;
 use super::raw::{ATOM_TOKEN, TERM_TOKEN};
-use super::read::{Integer, Reader};
+use super::read::Reader;
 use super::tag;
 use super::term::Term;
 
@@ -176,178 +176,6 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         let value = visitor.visit_map(&mut entries)?;
         entries.end()?;
         Ok(self.leave(value))
-    }
-
-    fn integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        let start = self.reader.clone();
-        let wide = |bytes: &[u8]| {
-            let mut all = [0; 16];
-            all.get_mut(..bytes.len())?.copy_from_slice(bytes);
-            Some(u128::from_le_bytes(all))
-        };
-        match self.reader.integer()? {
-            Integer::Small(value) => match u64::try_from(value) {
-                Ok(value) => visitor.visit_u64(value),
-                Err(_) => visitor.visit_i64(value),
-            },
-            Integer::Big { negative, magnitude } => match (negative, wide(magnitude)) {
-                (false, Some(value)) => match u64::try_from(value) {
-                    Ok(value) => visitor.visit_u64(value),
-                    Err(_) => match i128::try_from(value) {
-                        Ok(value) => visitor.visit_i128(value),
-                        Err(_) => visitor.visit_u128(value),
-                    },
-                },
-                (true, Some(value)) if value <= 1 << 127 => {
-                    let value = (value as i128).wrapping_neg();
-                    match i64::try_from(value) {
-                        Ok(value) => visitor.visit_i64(value),
-                        Err(_) => visitor.visit_i128(value),
-                    }
-                }
-                _ => start.fail(DecodeErrorKind::Invalid("the integer does not fit 128 bits")),
-            },
-        }
-    }
-
-    fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        let start = self.reader.clone();
-        match self.reader.peek_tag()? {
-            tag::SMALL_BIG | tag::LARGE_BIG => {
-                // `Limits` may bound it, but `to_f64` takes time in proportion at worst.
-                match self.reader.integer()?.to_bigint().to_f64().filter(|value| value.is_finite()) {
-                    Some(value) => visitor.visit_f64(value),
-                    None => start.fail(DecodeErrorKind::Invalid("the integer does not fit a float")),
-                }
-            }
-            tag::SMALL_INTEGER | tag::INTEGER => visitor.visit_i64(self.reader.i64()?),
-            _ => visitor.visit_f64(self.reader.f64()?),
-        }
-    }
-
-    /// Text from a binary or a list of characters; from an atom in the key of a map.
-    fn text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        let start = self.reader.clone();
-        match self.reader.peek_tag()? {
-            tag::BINARY => match std::str::from_utf8(self.reader.binary()?) {
-                Ok(text) => visitor.visit_borrowed_str(text),
-                Err(_) => start.fail(DecodeErrorKind::Invalid("the binary is not UTF-8")),
-            },
-            tag::STRING => {
-                let bytes = self.reader.byte_list()?;
-                match std::str::from_utf8(bytes) {
-                    Ok(text) if text.is_ascii() => visitor.visit_borrowed_str(text),
-                    _ => visitor.visit_string(bytes.iter().map(|&byte| char::from(byte)).collect()),
-                }
-            }
-            tag::NIL | tag::LIST => {
-                let mut text = String::new();
-                let mut elements = Elements::list(self)?;
-                while let Some(code) = de::SeqAccess::next_element::<u32>(&mut elements)? {
-                    match char::from_u32(code) {
-                        Some(character) => text.push(character),
-                        None => return start.fail(DecodeErrorKind::Invalid("the list is not one of characters")),
-                    }
-                }
-                visitor.visit_string(text)
-            }
-            _ if self.is_key => match self.reader.atom_text() {
-                Ok(Cow::Borrowed(text)) => visitor.visit_borrowed_str(text),
-                Ok(Cow::Owned(text)) => visitor.visit_string(text),
-                Err(_) => start.unexpected("text"),
-            },
-            _ => start.unexpected("text (a binary or a list of characters; for an atom use the type Atom)"),
-        }
-    }
-
-    /// Names of fields, where atoms and binaries are as good. Other keys go as bytes that are no
-    /// field's name: an integer would pass for the number of a field.
-    fn name<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        if let Ok(bytes) = self.reader.binary() {
-            return match std::str::from_utf8(bytes) {
-                Ok(text) => visitor.visit_borrowed_str(text),
-                Err(_) => visitor.visit_borrowed_bytes(bytes),
-            };
-        }
-        match self.peek_atom() {
-            Some(text) => {
-                self.reader.atom_text()?;
-                match text {
-                    Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-                    Cow::Owned(text) => visitor.visit_string(text),
-                }
-            }
-            None => {
-                let from = self.reader.clone();
-                self.reader.skip()?;
-                let len = self.reader.offset() - from.offset();
-                visitor.visit_borrowed_bytes(from.rest().get(..len).unwrap_or_default())
-            }
-        }
-    }
-
-    fn binary<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        let start = self.reader.clone();
-        match self.reader.peek_tag()? {
-            tag::BINARY => visitor.visit_borrowed_bytes(self.reader.binary()?),
-            tag::BIT_BINARY => match self.reader.bitstring()? {
-                (bytes, 8) => visitor.visit_borrowed_bytes(bytes),
-                _ => start.unexpected("a binary of whole bytes"),
-            },
-            tag::STRING => visitor.visit_borrowed_bytes(self.reader.byte_list()?),
-            tag::NIL | tag::LIST => {
-                let mut bytes = Vec::new();
-                let mut elements = Elements::list(self)?;
-                while let Some(byte) = de::SeqAccess::next_element::<u8>(&mut elements)? {
-                    bytes.push(byte);
-                }
-                visitor.visit_byte_buf(bytes)
-            }
-            _ => start.unexpected("a binary"),
-        }
-    }
-
-    /// The next term as it stands, for the types of this crate.
-    fn encoded(&mut self) -> Result<Cow<'de, [u8]>, DecodeError> {
-        let start = self.reader.clone();
-        if !start.atoms().is_empty() {
-            let mut buf = bytes::BytesMut::new();
-            Encoder::new(&mut buf).copy(&mut self.reader)?;
-            return Ok(Cow::Owned(buf.freeze().into()));
-        }
-        self.reader.skip()?;
-        let len = self.reader.offset() - start.offset();
-        Ok(Cow::Borrowed(start.rest().get(..len).unwrap_or_default()))
-    }
-
-    fn any<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.reader.peek_tag()? {
-            tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG => self.integer(visitor),
-            tag::NEW_FLOAT | tag::FLOAT => visitor.visit_f64(self.reader.f64()?),
-            tag::ATOM_CACHE_REF | tag::ATOM | tag::SMALL_ATOM | tag::ATOM_UTF8 | tag::SMALL_ATOM_UTF8 => {
-                match self.reader.atom_text()? {
-                    text if text == "true" => visitor.visit_bool(true),
-                    text if text == "false" => visitor.visit_bool(false),
-                    text if text == "nil" => visitor.visit_unit(),
-                    Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-                    Cow::Owned(text) => visitor.visit_string(text),
-                }
-            }
-            tag::BINARY => {
-                let bytes = self.reader.binary()?;
-                match std::str::from_utf8(bytes) {
-                    Ok(text) => visitor.visit_borrowed_str(text),
-                    Err(_) => visitor.visit_borrowed_bytes(bytes),
-                }
-            }
-            tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
-                let arity = self.reader.clone().tuple()?;
-                self.fixed(arity, visitor)
-            }
-            tag::NIL | tag::STRING | tag::LIST => self.sequence(visitor),
-            tag::MAP => self.pairs(visitor, false),
-            _ => visitor.visit_newtype_struct(Encoded { term: self.encoded()? }),
-        }
     }
 
     fn variant<V: Visitor<'de>>(

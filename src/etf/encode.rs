@@ -1,8 +1,8 @@
 //! The encoder: one method per kind of term, straight into a buffer.
 //!
-//! It writes the tags that every release from OTP 23 on takes (the "Emit" column of the term-format
-//! notes in `docs/`). It does not check that a tuple gets as many elements as its header promised:
-//! that is for the layers above (`Term`, serde), which know.
+//! It writes the tags that every release from OTP 23 on takes (`docs/wire-notes.md`). It does not check
+//! that a tuple gets as many elements as its header promised: that is for the layers above (`Term`,
+//! serde), which know.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use num_bigint::{BigInt, Sign};
@@ -15,6 +15,9 @@ use super::term::OpaqueFun;
 
 /// From this size on a binary is chained to the message instead of copied into it.
 pub const CHAIN_FROM: usize = 4096;
+
+/// Room for most terms that are encoded on their own, so that the buffer need not grow.
+pub(crate) const TYPICAL_TERM: usize = 128;
 
 /// The atoms of one message, in the order of their first use: those that the distribution header
 /// names, so that the terms can refer to them by a byte.

@@ -10,11 +10,13 @@ pub struct Limits {
     /// are far beyond what programs send and far below what would cost memory.
     pub depth: usize,
     /// How deep a [`Term`](super::Term) may be that is built from bytes or text. Less than `depth`,
-    /// as a tree is cloned, compared and printed by recursion: in a debug build a level takes up to
-    /// 1.7 KiB of the stack.
+    /// as a tree is cloned, compared and printed by recursion. In a debug build a level takes up to
+    /// 1.7 KiB of the stack, and all 256 up to 416 KiB: a fifth of the 2 MiB that Rust and tokio give
+    /// a thread. On a thread with less than 1 MiB, set less.
     pub tree_depth: usize,
     /// How deep the values may nest that serde builds from bytes: the code that serde derives
-    /// recurses, and takes up to 5 KiB of the stack per level in a debug build.
+    /// recurses, and takes up to 5 KiB of the stack per level in a debug build, so up to 352 KiB for
+    /// all 64. Types with large values of their own take more.
     pub serde_depth: usize,
     /// How many bytes the magnitude of an integer may have. Printing is quadratic in it.
     pub integer_bytes: usize,

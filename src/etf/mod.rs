@@ -13,8 +13,6 @@ mod convert;
 mod copy;
 mod de;
 mod decode;
-#[cfg(test)]
-mod depth_tests;
 mod encode;
 mod error;
 mod ids;

@@ -4,14 +4,15 @@
 //! characters, `~"…"` as binaries, `<<"…">>`, `<<"…"/utf8>>`, `<<1, 2:4>>`, lists with tails, tuples,
 //! maps, `fun m:f/1`; comments and a full stop at the end. No operators but a sign, no variables.
 
-use std::str::FromStr;
+mod bits;
+mod literal;
 
-use num_bigint::BigInt;
+use std::str::FromStr;
 
 use super::atom::Atom;
 use super::limits::Limits;
 use super::print::{is_atom_rest, is_atom_start, is_reserved};
-use super::term::{BitString, Term};
+use super::term::Term;
 
 /// Text that is no term.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -210,157 +211,6 @@ impl<'t> Parser<'t> {
         Atom::new(text).map_err(|error| error.to_string())
     }
 
-    /// One or more strings, which belong together.
-    fn strings(&mut self) -> Parsed<String> {
-        let mut text = String::new();
-        while self.sign("\"") {
-            text += &self.quoted('"')?;
-        }
-        Ok(text)
-    }
-
-    /// Up to the closing quote; the opening one is taken.
-    fn quoted(&mut self, quote: char) -> Parsed<String> {
-        let mut text = String::new();
-        loop {
-            match self.next() {
-                Some(end) if end == quote => return Ok(text),
-                Some('\\') => text.extend(self.escape()?),
-                Some(character) => text.push(character),
-                None => return Err(format!("the closing {quote} is missing")),
-            }
-        }
-    }
-
-    /// What stands behind a backslash; nothing for one at the end of a line.
-    fn escape(&mut self) -> Parsed<Option<char>> {
-        let code = match self.next() {
-            Some('b') => '\u{8}',
-            Some('d') => '\u{7f}',
-            Some('e') => '\u{1b}',
-            Some('f') => '\u{c}',
-            Some('n') => '\n',
-            Some('r') => '\r',
-            Some('s') => ' ',
-            Some('t') => '\t',
-            Some('v') => '\u{b}',
-            Some('\n') => return Ok(None),
-            Some('^') => match self.next() {
-                Some(control @ '@'..='_') => char::from(control as u8 & 0x1f),
-                Some(control @ 'a'..='z') => char::from(control as u8 & 0x1f),
-                _ => return Err("behind \\^ stands a letter".to_owned()),
-            },
-            Some('x') => {
-                let digits = if self.take("{") {
-                    let digits = self.take_while(|character| character.is_ascii_hexdigit());
-                    if !self.take("}") {
-                        return self.expected("`}`");
-                    }
-                    digits
-                } else {
-                    let (digits, rest) = self.rest.split_at_checked(2).unwrap_or((self.rest, ""));
-                    self.rest = rest;
-                    digits
-                };
-                self.character(u32::from_str_radix(digits, 16).ok())?
-            }
-            Some(first @ '0'..='7') => {
-                let mut code = u32::from(first) - u32::from('0');
-                for _ in 0..2 {
-                    let Some(digit) = self.rest.chars().next().and_then(|digit| digit.to_digit(8)) else { break };
-                    self.next();
-                    code = code * 8 + digit;
-                }
-                self.character(Some(code))?
-            }
-            Some(itself) => itself,
-            None => return Err("nothing stands behind the backslash".to_owned()),
-        };
-        Ok(Some(code))
-    }
-
-    fn character(&self, code: Option<u32>) -> Parsed<char> {
-        code.and_then(char::from_u32).ok_or_else(|| "the escape stands for no character".to_owned())
-    }
-
-    /// `~"…"` and `~b"…"` with escapes, `~B"…"` without: binaries. `~s"…"` and `~S"…"`: lists.
-    fn sigil(&mut self) -> Parsed<Term> {
-        self.next();
-        let kind = self.take_while(|character| character.is_ascii_alphabetic());
-        if !self.take("\"") {
-            return self.expected("a string in double quotes");
-        }
-        let text = if matches!(kind, "B" | "S") {
-            match self.rest.split_once('"') {
-                Some((text, rest)) => {
-                    self.rest = rest;
-                    text.to_owned()
-                }
-                None => return Err("the closing \" is missing".to_owned()),
-            }
-        } else {
-            self.quoted('"')?
-        };
-        match kind {
-            "" | "b" | "B" => Ok(text.into()),
-            "s" | "S" => Ok(Term::charlist(&text)),
-            kind => Err(format!("there is no sigil ~{kind}")),
-        }
-    }
-
-    fn number(&mut self, negative: bool) -> Parsed<Term> {
-        if self.take("$") {
-            let code = match self.next() {
-                Some('\\') => self.escape()?,
-                code => code,
-            };
-            let code = code.map(|code| i64::from(u32::from(code)));
-            return match code {
-                Some(code) => Ok(Term::Integer(if negative { -code } else { code })),
-                None => self.expected("a character"),
-            };
-        }
-        let start = self.rest;
-        let whole = self.digits(10)?;
-        let sign = if negative { "-" } else { "" };
-        if self.take("#") {
-            let radix = match whole.parse() {
-                Ok(radix @ 2..=36) => radix,
-                _ => return Err("the base of a number is 2 to 36".to_owned()),
-            };
-            return self.digits(radix).map(|digits| integer(&format!("{sign}{digits}"), radix));
-        }
-        let fraction = self.rest.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        if !fraction {
-            return Ok(integer(&format!("{sign}{whole}"), 10));
-        }
-        self.next();
-        let mut text = format!("{sign}{whole}.{}", self.digits(10)?);
-        if self.take("e") || self.take("E") {
-            let exponent_sign = if self.take("-") { "-" } else { "" };
-            self.take("+");
-            text = format!("{text}e{exponent_sign}{}", self.digits(10)?);
-        }
-        match text.parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(Term::Float(value)),
-            _ => {
-                self.rest = start;
-                Err("the float is too large".to_owned())
-            }
-        }
-    }
-
-    fn digits(&mut self, radix: u32) -> Parsed<String> {
-        let digits = self.take_while(|character| character.is_digit(radix) || character == '_');
-        if digits.is_empty() || digits.starts_with('_') || digits.ends_with('_') || digits.contains("__") {
-            return self.expected("a digit");
-        }
-        if digits.len() > MAX_DIGITS {
-            return Err(format!("an integer has more than {MAX_DIGITS} digits"));
-        }
-        Ok(digits.replace('_', ""))
-    }
-
     /// Terms with commas between, up to `end`; what opened is taken.
     fn until(&mut self, end: &str) -> Parsed<Vec<Term>> {
         let mut terms = Vec::new();
@@ -418,105 +268,13 @@ impl<'t> Parser<'t> {
             }
         }
     }
-
-    /// Inside `<<`: strings, and integers with or without a size in bits.
-    fn bits(&mut self) -> Parsed<Term> {
-        let mut bits = Bits::default();
-        if self.sign(">>") {
-            return Ok(bits.finish());
-        }
-        loop {
-            self.space();
-            if self.rest.starts_with('"') {
-                self.take("\"");
-                let text = self.quoted('"')?;
-                let utf8 = self.take("/utf8");
-                for character in text.chars() {
-                    match u8::try_from(character) {
-                        Ok(byte) if !utf8 => bits.push(&byte.into(), 8),
-                        _ if utf8 => character.to_string().bytes().for_each(|byte| bits.push(&byte.into(), 8)),
-                        _ => return Err(format!("{character:?} does not fit a byte; write /utf8 behind the string")),
-                    }
-                }
-            } else if self.rest.starts_with("~") {
-                let text = self.sigil()?;
-                text.as_binary().into_iter().flatten().for_each(|&byte| bits.push(&byte.into(), 8));
-            } else {
-                let negative = self.take("-");
-                let Some(value) = self.number(negative)?.as_bigint() else {
-                    return Err("only integers and strings stand in a binary".to_owned());
-                };
-                let mut size = 8;
-                if self.take(":") {
-                    size = match self.digits(10)?.parse() {
-                        Ok(size @ 0..=MAX_SEGMENT) => size,
-                        _ => return Err(format!("a segment has at most {MAX_SEGMENT} bits")),
-                    };
-                }
-                bits.push(&value, size);
-            }
-            if self.sign(">>") {
-                return Ok(bits.finish());
-            }
-            if !self.take(",") {
-                return self.expected("`,` or `>>`");
-            }
-        }
-    }
 }
-
-fn integer(digits: &str, radix: u32) -> Term {
-    match i64::from_str_radix(digits, radix) {
-        Ok(value) => Term::Integer(value),
-        Err(_) => BigInt::parse_bytes(digits.as_bytes(), radix).unwrap_or_default().into(),
-    }
-}
-
-/// Bits, the first one first.
-#[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    /// How many bits of the last byte are taken; 0 when it is whole.
-    used: u8,
-}
-
-impl Bits {
-    /// The `size` low bits of a number, the highest first.
-    fn push(&mut self, value: &BigInt, size: usize) {
-        let low = value.to_signed_bytes_le();
-        let sign = if value.sign() == num_bigint::Sign::Minus { 0xff } else { 0 };
-        for bit in (0..size).rev() {
-            let byte = low.get(bit / 8).copied().unwrap_or(sign);
-            if self.used == 0 {
-                self.bytes.push(0);
-            }
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (byte >> (bit % 8) & 1) << (7 - self.used);
-            }
-            self.used = (self.used + 1) % 8;
-        }
-    }
-
-    fn finish(self) -> Term {
-        let bytes: bytes::Bytes = self.bytes.into();
-        match BitString::new(bytes.clone(), self.used) {
-            Some(bits) => Term::BitString(bits),
-            None => Term::Binary(bytes),
-        }
-    }
-}
-
-/// Reading digits takes time that grows with the square of their number.
-const MAX_DIGITS: usize = 20_000;
-
-/// The most bits of one segment: those of the largest number that may be written.
-const MAX_SEGMENT: usize = 1 << 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::atom;
-    use crate::{list, tuple};
+    use crate::etf::BitString;
+    use crate::{atom, list, tuple};
 
     fn parse(text: &str) -> Term {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::atom::Atom;
-use super::encode::Encoder;
+use super::encode::{Encoder, TYPICAL_TERM};
 use super::error::{DecodeError, EncodeError};
 use super::limits::Limits;
 use super::read::Reader;
@@ -71,7 +71,7 @@ impl Payload {
     /// # Errors
     /// For what the format cannot say, as [`Term::encode`].
     pub fn from_term(term: &Term) -> Result<Self, EncodeError> {
-        let mut buf = BytesMut::new();
+        let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
         term.encode(&mut Encoder::new(&mut buf))?;
         Ok(Self::new(buf.freeze(), None))
     }

@@ -13,9 +13,10 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::atom::Atom;
-use super::encode::Encoder;
+use super::encode::{Encoder, TYPICAL_TERM};
 use super::error::DecodeError;
 use super::ids::{Pid, Port, Ref};
+use super::limits::Limits;
 use super::payload::Payload;
 use super::read::Reader;
 use super::term::Term;
@@ -51,7 +52,7 @@ fn serialize<S: Serializer>(
     if serializer.is_human_readable() {
         return serializer.collect_str(text);
     }
-    let mut buf = BytesMut::new();
+    let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
     encode(&mut Encoder::new(&mut buf))?;
     serializer.serialize_newtype_struct(TERM_TOKEN, &Encoded(&buf))
 }
@@ -92,7 +93,10 @@ impl Serialize for Term {
 
 impl FromEncoded for Term {
     fn from_encoded(bytes: Cow<'_, [u8]>) -> Result<Self, DecodeError> {
-        Payload::from_encoded(bytes)?.term()
+        let mut reader = Reader::new(&bytes, &[]);
+        let term = Self::decode(&mut reader, &Limits::default())?;
+        reader.finish()?;
+        Ok(term)
     }
 
     fn from_text(text: &str) -> Option<Self> {

@@ -3,16 +3,18 @@
 //! Everything is checked before it is used, so a reader is safe on bytes from the network; where
 //! [`validate`](super::validate()) has been over them, only wrong *kinds* of terms remain as errors.
 
+mod number;
+mod opaque;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use num_bigint::{BigInt, Sign};
 
 use super::atom::{Atom, MAX_ATOM_CHARACTERS};
 use super::error::{DecodeError, DecodeErrorKind};
-use super::ids::{Creation, MAX_REF_WORDS, Pid, Port, Ref};
 use super::tag;
-use super::term::{MAX_FREE, OpaqueFun, Record, Term};
+
+pub(crate) use number::Integer;
 
 /// A cursor over encoded terms.
 #[derive(Debug, Clone)]
@@ -177,13 +179,14 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When the next term is no atom, or one that is too long or not UTF-8.
     pub fn atom(&mut self) -> Result<Atom, DecodeError> {
-        let start = self.clone();
-        let text = self.atom_text()?;
-        if let &[tag::ATOM_CACHE_REF, index, ..] = start.rest()
+        if let &[tag::ATOM_CACHE_REF, index, ..] = self.rest()
             && let Some(atom) = self.atoms.get(usize::from(index))
         {
+            self.offset += 2;
             return Ok(atom.clone());
         }
+        let start = self.clone();
+        let text = self.atom_text()?;
         Atom::new(text).or_else(|_| start.fail(DecodeErrorKind::Invalid(ATOM_TOO_LONG)))
     }
 
@@ -220,69 +223,6 @@ impl<'a> Reader<'a> {
             return start.fail(DecodeErrorKind::Invalid(ATOM_TOO_LONG));
         }
         Ok(text)
-    }
-
-    /// Takes an integer that fits 64 bits with a sign.
-    ///
-    /// # Errors
-    /// When the next term is no integer, or a larger one.
-    pub fn i64(&mut self) -> Result<i64, DecodeError> {
-        let value = self.i128()?;
-        i64::try_from(value).or_else(|_| self.fail(DecodeErrorKind::Invalid("the integer does not fit an i64")))
-    }
-
-    /// Takes an integer that fits 64 bits without a sign.
-    ///
-    /// # Errors
-    /// When the next term is no integer, or is negative, or a larger one.
-    pub fn u64(&mut self) -> Result<u64, DecodeError> {
-        let value = self.i128()?;
-        u64::try_from(value).or_else(|_| self.fail(DecodeErrorKind::Invalid("the integer does not fit a u64")))
-    }
-
-    fn i128(&mut self) -> Result<i128, DecodeError> {
-        let start = self.clone();
-        match self.integer()? {
-            Integer::Small(value) => Ok(value.into()),
-            Integer::Big { negative, magnitude } if magnitude.len() <= 8 => {
-                let mut bytes = [0; 16];
-                bytes.iter_mut().zip(magnitude).for_each(|(to, from)| *to = *from);
-                let value = i128::from_le_bytes(bytes);
-                Ok(if negative { -value } else { value })
-            }
-            Integer::Big { .. } => start.fail(DecodeErrorKind::Invalid("the integer does not fit 64 bits")),
-        }
-    }
-
-    /// Takes an integer of any size, without copying a large one.
-    pub(crate) fn integer(&mut self) -> Result<Integer<'a>, DecodeError> {
-        let start = self.clone();
-        let (sign, magnitude) = match self.u8()? {
-            tag::SMALL_INTEGER => return Ok(Integer::Small(self.u8()?.into())),
-            tag::INTEGER => return Ok(Integer::Small(i32::from_be_bytes(self.array()?).into())),
-            tag::SMALL_BIG => {
-                let len = self.u8()?;
-                (self.u8()?, self.take(len.into())?)
-            }
-            tag::LARGE_BIG => {
-                let len = self.count(1)?;
-                (self.u8()?, self.take(len)?)
-            }
-            _ => {
-                *self = start;
-                return self.unexpected("an integer");
-            }
-        };
-        let significant = magnitude.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        let magnitude = magnitude.get(..significant).unwrap_or_default();
-        let negative = sign != 0;
-        if significant < 8 {
-            let mut bytes = [0; 8];
-            bytes.iter_mut().zip(magnitude).for_each(|(to, from)| *to = *from);
-            let value = i64::from_le_bytes(bytes);
-            return Ok(Integer::Small(if negative { -value } else { value }));
-        }
-        Ok(Integer::Big { negative, magnitude })
     }
 
     /// Starts a tuple: its arity; then come its elements.
@@ -429,185 +369,6 @@ impl<'a> Reader<'a> {
             (0, 0) => Ok((bytes, 8)),
             (1.., 1..=8) => Ok((bytes, bits)),
             _ => start.fail(DecodeErrorKind::Invalid("the last byte of a bitstring has an illegal number of bits")),
-        }
-    }
-
-    /// Takes `fun Module:Function/Arity`.
-    ///
-    /// # Errors
-    /// When the next term is something else.
-    pub fn export(&mut self) -> Result<(Atom, Atom, u8), DecodeError> {
-        if self.peek_tag()? != tag::EXPORT {
-            return self.unexpected("a fun of the form module:function/arity");
-        }
-        self.offset += 1;
-        Ok((self.atom()?, self.atom()?, self.arity()?))
-    }
-
-    /// Takes the number of arguments of an exported fun.
-    pub(crate) fn arity(&mut self) -> Result<u8, DecodeError> {
-        let start = self.clone();
-        u8::try_from(self.i64()?)
-            .or_else(|_| start.fail(DecodeErrorKind::Invalid("the arity of a fun is not between 0 and 255")))
-    }
-
-    /// Takes an opaque fun up to the values it closes over: these come next, as many as the second
-    /// part of the answer says.
-    pub(crate) fn fun_head(&mut self) -> Result<(OpaqueFun, usize), DecodeError> {
-        let start = self.clone();
-        if self.u8()? != tag::NEW_FUN {
-            *self = start;
-            return self.unexpected("a fun");
-        }
-        // The size is what some sender believes; a BEAM does not look at it either.
-        self.u32()?;
-        let arity = self.u8()?;
-        let uniq = self.array()?;
-        let index = self.u32()?;
-        let free = self.count(1)?;
-        if free > MAX_FREE {
-            return start.fail(DecodeErrorKind::Invalid("a fun closes over more than 255 values"));
-        }
-        let module = self.atom()?;
-        let (old_index, old_uniq) = (self.i64()?, self.i64()?);
-        let pid = self.pid()?;
-        Ok((OpaqueFun { arity, uniq, index, module, old_index, old_uniq, pid, free: Vec::new() }, free))
-    }
-
-    /// Takes a native record up to the values of its fields, which come next; they are empty lists
-    /// in the answer.
-    pub(crate) fn record_head(&mut self) -> Result<Record, DecodeError> {
-        if self.peek_tag()? != tag::RECORD {
-            return self.unexpected("a native record");
-        }
-        self.offset += 1;
-        let count = self.count(2)?;
-        let flags = self.u8()?;
-        let (module, name) = (self.atom()?, self.atom()?);
-        let mut fields = Vec::new();
-        for _ in 0..count {
-            fields.push((self.atom()?, Term::NIL));
-        }
-        Ok(Record { flags, module, name, fields })
-    }
-
-    /// Takes a float, new or old.
-    ///
-    /// # Errors
-    /// When the next term is no float, or is not a number or infinite.
-    pub fn f64(&mut self) -> Result<f64, DecodeError> {
-        let start = self.clone();
-        let value = match self.u8()? {
-            tag::NEW_FLOAT => f64::from_be_bytes(self.array()?),
-            tag::FLOAT => {
-                let text = self.take(31)?;
-                let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
-                let text = std::str::from_utf8(text).unwrap_or_default().trim();
-                match text.parse() {
-                    Ok(value) => value,
-                    Err(_) => return start.fail(DecodeErrorKind::Invalid("an old float is not a number")),
-                }
-            }
-            _ => {
-                *self = start;
-                return self.unexpected("a float");
-            }
-        };
-        if value.is_finite() { Ok(value) } else { start.fail(DecodeErrorKind::Invalid("a float is not finite")) }
-    }
-
-    pub(crate) fn narrow_creation(&mut self) -> Result<Creation, DecodeError> {
-        match self.u8()? {
-            creation @ 0..=3 => Ok(Creation(creation.into())),
-            _ => self.fail(DecodeErrorKind::Invalid("a creation of one byte is above 3")),
-        }
-    }
-
-    /// Takes a pid, new or old.
-    ///
-    /// # Errors
-    /// When the next term is something else.
-    pub fn pid(&mut self) -> Result<Pid, DecodeError> {
-        let wide = match self.peek_tag()? {
-            tag::NEW_PID => true,
-            tag::PID => false,
-            _ => return self.unexpected("a pid"),
-        };
-        self.offset += 1;
-        let node = self.atom()?;
-        let (id, serial) = (self.u32()?, self.u32()?);
-        let creation = if wide { Creation(self.u32()?) } else { self.narrow_creation()? };
-        Ok(Pid { node, id, serial, creation })
-    }
-
-    /// Takes a port, in any of its three forms.
-    ///
-    /// # Errors
-    /// When the next term is something else.
-    pub fn port(&mut self) -> Result<Port, DecodeError> {
-        let tag = self.peek_tag()?;
-        if !matches!(tag, tag::V4_PORT | tag::NEW_PORT | tag::PORT) {
-            return self.unexpected("a port");
-        }
-        self.offset += 1;
-        let node = self.atom()?;
-        let id = if tag == tag::V4_PORT { self.u64_raw()? } else { self.u32()?.into() };
-        let creation = if tag == tag::PORT { self.narrow_creation()? } else { Creation(self.u32()?) };
-        Ok(Port { node, id, creation })
-    }
-
-    /// Takes a reference, in any of its three forms.
-    ///
-    /// # Errors
-    /// When the next term is something else, or has no words or more than five.
-    pub fn reference(&mut self) -> Result<Ref, DecodeError> {
-        let start = self.clone();
-        let tag = self.u8()?;
-        let (len, node, creation) = match tag {
-            tag::REFERENCE => (1, self.atom()?, None),
-            tag::NEW_REFERENCE | tag::NEWER_REFERENCE => {
-                let len = usize::from(self.u16()?);
-                let node = self.atom()?;
-                let creation = if tag == tag::NEW_REFERENCE { self.narrow_creation()? } else { Creation(self.u32()?) };
-                (len, node, Some(creation))
-            }
-            _ => {
-                *self = start;
-                return self.unexpected("a reference");
-            }
-        };
-        let mut words = [0; MAX_REF_WORDS];
-        for word in words.iter_mut().take(len) {
-            *word = self.u32()?;
-        }
-        let creation = match creation {
-            Some(creation) => creation,
-            None => self.narrow_creation()?,
-        };
-        match words.get(..len).and_then(|words| Ref::new(node, creation, words)) {
-            Some(reference) => Ok(reference),
-            None => start.fail(DecodeErrorKind::Invalid("a reference has one to five words")),
-        }
-    }
-}
-
-/// An integer as it stands on the wire.
-pub(crate) enum Integer<'a> {
-    Small(i64),
-    /// At least eight bytes, little-endian, the last of them not zero.
-    Big {
-        negative: bool,
-        magnitude: &'a [u8],
-    },
-}
-
-impl Integer<'_> {
-    pub(crate) fn to_bigint(&self) -> BigInt {
-        match self {
-            Self::Small(value) => (*value).into(),
-            Self::Big { negative, magnitude } => {
-                BigInt::from_bytes_le(if *negative { Sign::Minus } else { Sign::Plus }, magnitude)
-            }
         }
     }
 }

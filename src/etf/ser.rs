@@ -25,19 +25,24 @@
 //! The names of variants and fields become atoms as they stand; `#[serde(rename_all = "snake_case")]`
 //! makes them look native.
 
+mod compound;
+mod token;
+
 use bytes::{Bytes, BytesMut};
 use num_bigint::BigInt;
-use serde::ser::{self, Impossible, Serialize};
+use serde::ser::{self, Serialize};
 
 use super::atom::Atom;
-use super::encode::Encoder;
+use super::encode::{Encoder, TYPICAL_TERM};
 use super::error::{EncodeError, EncodeErrorKind};
 use super::payload::Payload;
 use super::raw::{ATOM_TOKEN, TERM_TOKEN};
-use super::read::Reader;
 use super::tag;
 use super::term::Term;
 use crate::atom;
+
+use compound::{Pairs, Seq, Tuple};
+use token::Raw;
 
 /// Writes a value as a stand-alone term, as `term_to_binary` does.
 ///
@@ -45,7 +50,7 @@ use crate::atom;
 /// For what the format cannot say (a float that is not finite, a name that is too long for an atom,
 /// a key that comes twice), and what the `Serialize` implementation says.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, EncodeError> {
-    let mut buf = BytesMut::new();
+    let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
     let mut encoder = Encoder::new(&mut buf);
     encoder.version();
     serialize_into(value, &mut encoder)?;
@@ -57,7 +62,7 @@ pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, EncodeError> 
 /// # Errors
 /// As [`to_bytes`].
 pub fn to_payload<T: Serialize + ?Sized>(value: &T) -> Result<Payload, EncodeError> {
-    let mut buf = BytesMut::new();
+    let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
     serialize_into(value, &mut Encoder::new(&mut buf))?;
     Ok(Payload::new(buf.freeze(), None))
 }
@@ -302,233 +307,6 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
 }
 
 const EMPTY_TUPLE: &[u8] = &[tag::SMALL_TUPLE, 0];
-
-/// A list whose length is written when its end is known.
-struct Seq<'s, 'a> {
-    encoder: &'s mut Encoder<'a>,
-    at: usize,
-    written: usize,
-}
-
-impl ser::SerializeSeq for Seq<'_, '_> {
-    type Ok = Ok;
-    type Error = EncodeError;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let index = self.written;
-        self.written += 1;
-        value.serialize(Serializer::new(self.encoder)).map_err(|error| error.within_index(index))
-    }
-
-    fn end(self) -> Result<Ok, EncodeError> {
-        if self.written == 0 {
-            self.encoder.buffer().truncate(self.at);
-        } else {
-            close(self.encoder, self.at, self.written)?;
-        }
-        self.encoder.nil();
-        Ok(())
-    }
-}
-
-/// Writes the number of elements behind the tag at `at`.
-fn close(encoder: &mut Encoder<'_>, at: usize, written: usize) -> Result<(), EncodeError> {
-    let too_many = EncodeErrorKind::TooMany { count: written, most: u32::MAX as usize };
-    encoder.patch(at + 1, u32::try_from(written).map_err(|_| too_many)?);
-    Ok(())
-}
-
-/// A tuple, whose length has to be known.
-struct Tuple<'s, 'a> {
-    encoder: &'s mut Encoder<'a>,
-    announced: usize,
-    written: usize,
-}
-
-impl Tuple<'_, '_> {
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let index = self.written;
-        self.written += 1;
-        value.serialize(Serializer::new(self.encoder)).map_err(|error| error.within_index(index))
-    }
-
-    fn close(self) -> Result<Ok, EncodeError> {
-        let Self { announced, written, .. } = self;
-        if announced != written {
-            return Err(EncodeErrorKind::WrongCount { announced, written }.into());
-        }
-        Ok(())
-    }
-}
-
-macro_rules! tuples {
-    ($($trait:ident $method:ident),*) => {
-        $(impl ser::$trait for Tuple<'_, '_> {
-            type Ok = Ok;
-            type Error = EncodeError;
-
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-                self.element(value)
-            }
-
-            fn end(self) -> Result<Ok, EncodeError> {
-                self.close()
-            }
-        })*
-    };
-}
-
-tuples!(SerializeTuple serialize_element, SerializeTupleStruct serialize_field, SerializeTupleVariant serialize_field);
-
-/// A map whose number of pairs is written when its end is known.
-struct Pairs<'s, 'a> {
-    encoder: &'s mut Encoder<'a>,
-    at: usize,
-    written: usize,
-    /// Where the keys stand in the buffer, if this is a flattened struct: they may be the same.
-    keys: Option<Vec<std::ops::Range<usize>>>,
-}
-
-impl Pairs<'_, '_> {
-    fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
-        self.written += 1;
-        let mut serializer = Serializer::new(self.encoder);
-        serializer.name(key).and_then(|()| serializer.value(value)).map_err(|error| error.within(key))
-    }
-
-    fn close(self) -> Result<Ok, EncodeError> {
-        if let Some(keys) = self.keys {
-            let buf = self.encoder.buffer();
-            let mut keys: Vec<_> = keys.into_iter().filter_map(|key| buf.get(key)).collect();
-            keys.sort_unstable();
-            if let Some([twice, _]) = keys.windows(2).find(|pair| matches!(pair, [a, b] if a == b)) {
-                let key = Payload::new(Bytes::copy_from_slice(twice), None).term();
-                let key = key.map_or_else(|_| "an atom".to_owned(), |key| key.to_string());
-                return Err(EncodeErrorKind::KeyTwice(key).into());
-            }
-        }
-        close(self.encoder, self.at, self.written)
-    }
-}
-
-impl ser::SerializeMap for Pairs<'_, '_> {
-    type Ok = Ok;
-    type Error = EncodeError;
-
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
-        self.written += 1;
-        let start = self.encoder.buffer().len();
-        key.serialize(Serializer { encoder: self.encoder, is_name: self.keys.is_some() })?;
-        let end = self.encoder.buffer().len();
-        if let Some(keys) = &mut self.keys {
-            keys.push(start..end);
-        }
-        Ok(())
-    }
-
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let index = self.written - 1;
-        value.serialize(Serializer::new(self.encoder)).map_err(|error| error.within_index(index))
-    }
-
-    fn end(self) -> Result<Ok, EncodeError> {
-        self.close()
-    }
-}
-
-impl ser::SerializeStruct for Pairs<'_, '_> {
-    type Ok = Ok;
-    type Error = EncodeError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
-        self.field(key, value)
-    }
-
-    fn end(self) -> Result<Ok, EncodeError> {
-        self.close()
-    }
-}
-
-impl ser::SerializeStructVariant for Pairs<'_, '_> {
-    type Ok = Ok;
-    type Error = EncodeError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
-        self.field(key, value)
-    }
-
-    fn end(self) -> Result<Ok, EncodeError> {
-        self.close()
-    }
-}
-
-/// Takes what the types of this crate hand over behind a token: the text of an atom, or a term that
-/// is encoded already.
-struct Raw<'s, 'a> {
-    encoder: &'s mut Encoder<'a>,
-}
-
-macro_rules! refuse {
-    ($($method:ident($($argument:ty),*) $(<$type:ident>)? -> $answer:ty;)*) => {
-        $(fn $method $(<$type: Serialize + ?Sized>)? (self, $(_: $argument),*) -> Result<$answer, EncodeError> {
-            Err(not_raw())
-        })*
-    };
-}
-
-fn not_raw() -> EncodeError {
-    ser::Error::custom("a token of this crate is used by another type")
-}
-
-impl ser::Serializer for Raw<'_, '_> {
-    type Ok = Ok;
-    type Error = EncodeError;
-    type SerializeSeq = Impossible<Ok, EncodeError>;
-    type SerializeTuple = Impossible<Ok, EncodeError>;
-    type SerializeTupleStruct = Impossible<Ok, EncodeError>;
-    type SerializeTupleVariant = Impossible<Ok, EncodeError>;
-    type SerializeMap = Impossible<Ok, EncodeError>;
-    type SerializeStruct = Impossible<Ok, EncodeError>;
-    type SerializeStructVariant = Impossible<Ok, EncodeError>;
-
-    fn serialize_str(self, text: &str) -> Result<Ok, EncodeError> {
-        self.encoder.atom(&Atom::new(text).map_err(EncodeErrorKind::from)?);
-        Ok(())
-    }
-
-    fn serialize_bytes(self, term: &[u8]) -> Result<Ok, EncodeError> {
-        self.encoder.copy(&mut Reader::new(term, &[])).map_err(ser::Error::custom)
-    }
-
-    refuse! {
-        serialize_bool(bool) -> Ok;
-        serialize_i8(i8) -> Ok;
-        serialize_i16(i16) -> Ok;
-        serialize_i32(i32) -> Ok;
-        serialize_i64(i64) -> Ok;
-        serialize_u8(u8) -> Ok;
-        serialize_u16(u16) -> Ok;
-        serialize_u32(u32) -> Ok;
-        serialize_u64(u64) -> Ok;
-        serialize_f32(f32) -> Ok;
-        serialize_f64(f64) -> Ok;
-        serialize_char(char) -> Ok;
-        serialize_none() -> Ok;
-        serialize_some(&T) <T> -> Ok;
-        serialize_unit() -> Ok;
-        serialize_unit_struct(&'static str) -> Ok;
-        serialize_unit_variant(&'static str, u32, &'static str) -> Ok;
-        serialize_newtype_struct(&'static str, &T) <T> -> Ok;
-        serialize_newtype_variant(&'static str, u32, &'static str, &T) <T> -> Ok;
-        serialize_seq(Option<usize>) -> Self::SerializeSeq;
-        serialize_tuple(usize) -> Self::SerializeTuple;
-        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
-        serialize_map(Option<usize>) -> Self::SerializeMap;
-        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
-        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
-    }
-}
 
 impl ser::Error for EncodeError {
     fn custom<T: std::fmt::Display>(message: T) -> Self {

@@ -35,8 +35,13 @@ impl Reader<'_> {
     /// For what is no term.
     pub fn skip(&mut self) -> Result<(), DecodeError> {
         let limits = Limits { depth: usize::MAX, integer_bytes: usize::MAX, items: usize::MAX, ..Limits::default() };
+        self.skip_within(&limits)
+    }
+
+    /// Passes over the next term as [`skip`](Self::skip) does, within limits.
+    pub(crate) fn skip_within(&mut self, limits: &Limits) -> Result<(), DecodeError> {
         let atoms = self.atoms().len();
-        walk(self, atoms, &limits)
+        walk(self, atoms, limits)
     }
 }
 

@@ -83,13 +83,13 @@ impl EpmdPresence {
             }
             EpmdMode::External => client.register_once(&entry).await?,
             EpmdMode::Embedded => {
-                serve(bind(options).await?);
+                serve(EpmdServer::serve(options).await?);
                 client.register_once(&entry).await?
             }
             EpmdMode::Auto => match client.register_once(&entry).await {
                 Ok(registered) => registered,
                 Err(EpmdError::Unreachable { .. }) => {
-                    match bind(options).await {
+                    match EpmdServer::serve(options).await {
                         Ok(bound) => {
                             tracing::info!(port = options.port, "no EPMD runs here: serving one");
                             serve(bound);
@@ -139,7 +139,7 @@ impl TakeOver {
         if !gone || since < self.options.take_over_after || self.server.lock().is_some() {
             return false;
         }
-        match bind(&self.options).await {
+        match EpmdServer::serve(&self.options).await {
             Ok(server) => {
                 tracing::warn!(port = self.options.port, "EPMD died and stayed away: serving in its place");
                 *self.server.lock() = Some(server);
@@ -168,21 +168,28 @@ pub enum EpmdStartError {
     Random(io::Error),
 }
 
-async fn bind(options: &EpmdOptions) -> Result<EpmdServer, EpmdServerError> {
-    if !options.addresses.is_empty() {
-        let mut addresses = options.addresses.clone();
-        // Loopback, or whatever we ask ourselves at; an unspecified address has it in it.
-        let covers = |ip: &IpAddr| *ip == options.ip || (ip.is_unspecified() && ip.is_ipv4() == options.ip.is_ipv4());
-        if !addresses.iter().any(covers) {
-            addresses.push(options.ip);
+impl EpmdServer {
+    /// Serves at the port and the addresses of `options`, and always on loopback.
+    ///
+    /// # Errors
+    /// [`EpmdServerError`], most likely because an EPMD runs already.
+    pub async fn serve(options: &EpmdOptions) -> Result<Self, EpmdServerError> {
+        if !options.addresses.is_empty() {
+            let mut addresses = options.addresses.clone();
+            // Loopback, or whatever we ask ourselves at; an unspecified address has it in it.
+            let covers =
+                |ip: &IpAddr| *ip == options.ip || (ip.is_unspecified() && ip.is_ipv4() == options.ip.is_ipv4());
+            if !addresses.iter().any(covers) {
+                addresses.push(options.ip);
+            }
+            return Self::bind(&addresses, options.port).await;
         }
-        return EpmdServer::bind(&addresses, options.port).await;
-    }
-    let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-    match EpmdServer::bind(&everywhere, options.port).await {
-        Ok(server) => Ok(server),
-        // A host without IPv6.
-        Err(_) => EpmdServer::bind(&[Ipv4Addr::UNSPECIFIED.into()], options.port).await,
+        let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        match Self::bind(&everywhere, options.port).await {
+            Ok(server) => Ok(server),
+            // A host without IPv6.
+            Err(_) => Self::bind(&[Ipv4Addr::UNSPECIFIED.into()], options.port).await,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ pub(crate) struct Connection {
     pub(crate) hidden: bool,
     pub(crate) flags: Flags,
     pub(crate) channel: Channel,
+    pub(crate) since: Instant,
     /// Processes that may have links, monitors or spawn requests over this connection; `None` once it
     /// is lost, so that none is added that nobody would clean up.
     involved: Mutex<Option<HashSet<u32>>>,
@@ -38,7 +40,8 @@ impl Connection {
         channel: Channel,
     ) -> Self {
         let involved = Mutex::new(Some(HashSet::new()));
-        Self { id, name, creation, hidden, flags, channel, involved, gone: CancellationToken::new() }
+        let since = Instant::now();
+        Self { id, name, creation, hidden, flags, channel, since, involved, gone: CancellationToken::new() }
     }
 
     /// Notes that a process has to hear of the end; false when the connection is lost already.

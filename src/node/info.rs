@@ -22,6 +22,8 @@ pub struct PeerInfo {
     pub flags: Flags,
     /// Tells this connection from others of the same peer.
     pub connection: u64,
+    /// For how long it has been up.
+    pub age: Duration,
     /// Packets and bytes so far.
     pub stats: ChannelStats,
 }
@@ -95,6 +97,7 @@ fn peer_info(connection: &Connection) -> PeerInfo {
         hidden: connection.hidden,
         flags: connection.flags,
         connection: connection.id,
+        age: connection.since.elapsed(),
         stats: connection.channel.stats(),
     }
 }

@@ -167,6 +167,14 @@ impl Process {
         send::forward(&self.core, &self.entry.pid, to.into_target()?, payload).await
     }
 
+    /// Sends on what has been received, if that can be done at once.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub fn try_forward(&self, to: impl IntoTarget, payload: &Payload) -> Result<(), SendError> {
+        send::try_forward(&self.core, &self.entry.pid, &to.into_target()?, payload)
+    }
+
     /// Registers a name for this process.
     ///
     /// # Errors

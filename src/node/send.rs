@@ -40,9 +40,23 @@ pub(crate) fn try_send<T: Serialize + ?Sized>(
     };
     let Some(connection) = core.peers.get(node.as_atom()) else { return Err(SendError::NoConnection(node)) };
     let outgoing = encode(&connection, from, to.clone(), |encoder| etf::serialize_into(message, encoder))?;
+    try_queue(&connection, outgoing)
+}
+
+pub(crate) fn try_forward(core: &Core, from: &Pid, to: &Target, payload: &Payload) -> Result<(), SendError> {
+    let Some(node) = core.home(to)? else {
+        deliver(core, to, payload.clone());
+        return Ok(());
+    };
+    let Some(connection) = core.peers.get(node.as_atom()) else { return Err(SendError::NoConnection(node)) };
+    let outgoing = Outgoing::with_term_bytes(&control(from, to.clone()), connection.flags, payload)?;
+    try_queue(&connection, outgoing)
+}
+
+fn try_queue(connection: &Connection, outgoing: Outgoing) -> Result<(), SendError> {
     connection.channel.try_send(outgoing).map_err(|refused| match refused {
-        SendRefused::Busy(_) => SendError::Busy(node),
-        SendRefused::Closed(_) => SendError::ConnectionLost(node),
+        SendRefused::Busy(_) => SendError::Busy(connection.name.clone()),
+        SendRefused::Closed(_) => SendError::ConnectionLost(connection.name.clone()),
     })
 }
 

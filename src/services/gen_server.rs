@@ -4,12 +4,15 @@
 //! (OTP 24 and later) the reply goes to the alias, so that one that comes too late vanishes; else it
 //! goes to the pid (`gen.erl:reply/2`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::BytesMut;
 use serde::Serialize;
 
 use crate::atom;
 use crate::etf::{self, DecodeError, Encoder, Limits, MAX_REF_WORDS, Payload, Pid, Reader, Ref, Term};
 use crate::node::{Process, SendError, Target};
+use crate::proto::NodeName;
 
 /// A message to a server, by its envelope.
 #[derive(Debug, Clone)]
@@ -152,6 +155,38 @@ impl ReplyTo {
         process.forward(self.target(), &self.message(value)?).await
     }
 
+    /// Replies without waiting: where the caller's node reads slowly, or is not connected, a task of
+    /// its own waits instead, so that one caller never holds up the others.
+    pub(crate) fn reply_soon(&self, process: &Process, value: &Payload) {
+        let message = match self.message(value) {
+            Ok(message) => message,
+            Err(error) => return tracing::error!(to = %self.pid, %error, "a reply cannot be encoded"),
+        };
+        match process.try_forward(self.target(), &message) {
+            Ok(()) => {}
+            Err(SendError::Busy(_) | SendError::NoConnection(_)) => {
+                let (node, to) = (process.node(), self.target());
+                let waiting = node.extension::<LateReplies>();
+                if waiting.0.fetch_add(1, Ordering::Relaxed) >= MOST_LATE_REPLIES {
+                    waiting.0.fetch_sub(1, Ordering::Relaxed);
+                    tracing::error!(peer = %self.pid.node, limit = MOST_LATE_REPLIES, "calls, and does not read the replies");
+                    if let Ok(peer) = NodeName::try_from(&self.pid.node) {
+                        node.disconnect_because(&peer, "too many replies wait for it");
+                    }
+                    return;
+                }
+                let late = node.process_labelled("late reply");
+                node.spawn_task(async move {
+                    if let Err(error) = late.forward(to, &message).await {
+                        tracing::debug!(%error, "a reply did not get away");
+                    }
+                    waiting.0.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            Err(error) => tracing::debug!(to = %self.pid, %error, "a reply did not get away"),
+        }
+    }
+
     /// `{Tag, Value}`: the tag with its atoms in full, the value as it is.
     fn message(&self, value: &Payload) -> Result<Payload, etf::EncodeError> {
         let mut buf = BytesMut::with_capacity(value.bytes().len() + ROOM_FOR_TAG);
@@ -168,6 +203,13 @@ impl ReplyTo {
         Ok(value.with_bytes(buf.freeze()))
     }
 }
+
+/// How many replies wait for nodes that read slowly.
+#[derive(Default)]
+struct LateReplies(AtomicUsize);
+
+/// So many replies may wait at the same time; a node that calls on without reading is disconnected.
+const MOST_LATE_REPLIES: usize = 10_000;
 
 /// The alias in a tag; true where the tag is nothing but that.
 fn alias_of(tag: &Term) -> Option<(Ref, bool)> {

@@ -125,7 +125,7 @@ pub async fn serve(mut process: Process, mut server: impl Server) -> Reason {
                 Envelope::Cast(request) => server.cast(request, &mut process).await,
                 Envelope::System(from, request) => {
                     let (reply, verdict) = answer_sys(&server, &process, (&from, &request), suspended);
-                    send_reply(&from, &process, &reply).await;
+                    from.reply_soon(&process, &reply);
                     match verdict {
                         Verdict::Stay => Next::Continue,
                         Verdict::Suspended(now) => {
@@ -156,22 +156,16 @@ fn answer_sys(
 
 async fn call(server: &mut impl Server, request: Payload, from: ReplyTo, process: &mut Process) -> Next {
     match server.call(request, from.clone(), process).await {
-        Answer::Reply(reply) => send_reply(&from, process, &reply).await,
+        Answer::Reply(reply) => from.reply_soon(process, &reply),
         Answer::Later => {}
         Answer::Stop(reason, reply) => {
             if let Some(reply) = reply {
-                send_reply(&from, process, &reply).await;
+                from.reply_soon(process, &reply);
             }
             return Next::Stop(reason);
         }
     }
     Next::Continue
-}
-
-async fn send_reply(to: &ReplyTo, process: &Process, reply: &Payload) {
-    if let Err(error) = to.reply_payload(process, reply).await {
-        tracing::debug!(pid = %process.pid(), to = %to.pid(), %error, "a reply did not get away");
-    }
 }
 
 fn is_for_suspended(message: &Message) -> bool {

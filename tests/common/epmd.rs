@@ -35,6 +35,12 @@ impl Epmd {
         epmd
     }
 
+    /// None that runs, for a test in which gusset is the EPMD: a port that is ours, and the questions that all
+    /// EPMDs answer.
+    pub fn reserved(otp: &Otp) -> Self {
+        Self { otp: otp.clone(), lease: PortLease::new(), addresses: Ipv4Addr::LOCALHOST.to_string(), program: None }
+    }
+
     pub fn port(&self) -> u16 {
         self.lease.port()
     }

@@ -131,6 +131,11 @@ impl Gusset {
         self.program.kill9().await;
     }
 
+    /// SIGTERM, without waiting for the end.
+    pub fn signal_term(&mut self) {
+        assert!(self.program.signal(Signal::TERM), "gusset runs");
+    }
+
     /// SIGTERM, as Kubernetes and systemd stop a service.
     pub async fn terminate(&mut self, limit: Duration) -> ExitStatus {
         assert!(self.program.signal(Signal::TERM), "gusset runs");

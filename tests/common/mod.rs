@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod beam;
+pub mod dnsmasq;
 pub mod epmd;
 pub mod gusset;
 pub mod iex;
@@ -18,6 +19,7 @@ pub mod program;
 pub mod proxy;
 
 pub use beam::{Beam, BeamError, BeamOptions, COOKIE};
+pub use dnsmasq::Dnsmasq;
 pub use epmd::Epmd;
 pub use gusset::{Finished, Gusset};
 pub use iex::Iex;
@@ -45,6 +47,7 @@ impl fmt::Display for Missing {
 
 /// Takes the value out of a `Result<_, Missing>`; where it is missing the test ends here: skipped with the reason
 /// printed, or failed where `CI` is set.
+#[allow(unused_macros)]
 macro_rules! require {
     ($fixture:expr) => {
         match $fixture {
@@ -103,6 +106,8 @@ pub const NOT_INHERITED: &[&str] = &[
     "ERL_ZFLAGS",
     "ELIXIR_ERL_OPTIONS",
     "CLUSTER_DOMAIN",
+    "GUSSET_DRAIN_DELAY",
+    "GUSSET_HTTP",
     "KUBECONFIG",
     "NAMESPACE",
     "POD_IP",

@@ -1,81 +1,31 @@
-//! A real Kubernetes API for tests: the cluster of `GUSSET_TEST_KUBECONFIG`, or one that the tool named by
-//! `GUSSET_KUBE_TOOL` starts. Without either a test is skipped and says so, except in CI, where it fails.
+//! What tests do in a Kubernetes API (the fixture `Kube`): namespaces of their own, pods that nobody runs, accounts
+//! with few rights, and a way to the server that can be cut.
+#![allow(dead_code, unreachable_pub)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, Mutex, Weak};
+use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
-/// An API server. One that was started here is stopped with the last user.
-pub(crate) struct Cluster {
-    pub(crate) kubeconfig: PathBuf,
-    started: Option<(PathBuf, tempfile::TempDir)>,
-}
+use crate::common::Kube;
 
-impl Cluster {
-    /// The one that all tests share; `None` when there is none, which is then said.
-    pub(crate) fn shared() -> Option<Arc<Self>> {
-        static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
-        // Another test that failed to start one is no reason not to try.
-        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(running) = shared.upgrade() {
-            return Some(running);
-        }
-        let cluster = match std::env::var_os("GUSSET_TEST_KUBECONFIG") {
-            Some(kubeconfig) => Self { kubeconfig: kubeconfig.into(), started: None },
-            None => Self::own()?,
-        };
-        let cluster = Arc::new(cluster);
-        *shared = Arc::downgrade(&cluster);
-        Some(cluster)
-    }
-
-    /// One for a single test, which may stop it.
-    pub(crate) fn own() -> Option<Self> {
-        let Some(tool) = std::env::var_os("GUSSET_KUBE_TOOL").map(PathBuf::from) else {
-            let reason = "no Kubernetes API: set GUSSET_TEST_KUBECONFIG or GUSSET_KUBE_TOOL";
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason} (in CI this is a failure)");
-            eprintln!("skipped: {reason}");
-            return None;
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let up = Command::new(&tool).args(["api", "up"]).arg(dir.path()).output().unwrap();
-        assert!(up.status.success(), "the API server does not start: {}", String::from_utf8_lossy(&up.stderr));
-        let lines = String::from_utf8(up.stdout).unwrap();
-        let kubeconfig = lines.lines().find_map(|line| line.strip_prefix("export KUBECONFIG=")).unwrap().into();
-        Some(Self { kubeconfig, started: Some((tool, dir)) })
-    }
-
-    /// Sends a signal (`STOP`, `CONT`, `KILL`) to the API server; only where it was started here.
-    pub(crate) fn signal(&self, signal: &str) {
-        let (_, dir) = self.started.as_ref().expect("a server of our own");
-        let pid = std::fs::read_to_string(dir.path().join("run/apiserver.pid")).unwrap();
-        let pid = pid.split_whitespace().next().unwrap();
-        assert!(Command::new("kill").args([&format!("-{signal}"), pid]).status().unwrap().success());
-    }
-
+impl Kube {
     /// A namespace of its own for one test.
     pub(crate) async fn namespace(&self) -> Room {
-        let config = config(&self.kubeconfig).await;
+        let config = config(self.kubeconfig()).await;
         let client = kube::Client::try_from(config).unwrap();
         let name = format!("gusset-{:08x}", getrandom::u32().unwrap());
         let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         Room { client, name }
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if let Some((tool, dir)) = &self.started {
-            // A server that was stopped does not see that it is to end.
-            let _ = Command::new(tool).args(["api", "down"]).arg(dir.path()).output();
-        }
     }
 }
 
@@ -134,6 +84,106 @@ impl Room {
     pub(crate) async fn finish(&self, pod: &str) {
         self.set_metadata(pod, json!({"finalizers": null})).await;
     }
+
+    /// A kubeconfig for the service account `node`, made now, which may do nothing yet.
+    pub(crate) async fn account(&self, kubeconfig: &Path) -> tempfile::NamedTempFile {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.name);
+        accounts.create(&PostParams::default(), &object(json!({"metadata": {"name": "node"}}))).await.unwrap();
+        let request = TokenRequest::default();
+        let token = accounts.create_token_request("node", &PostParams::default(), &request).await.unwrap();
+        let token = token.status.unwrap().token;
+        changed_kubeconfig(kubeconfig, |kubeconfig| kubeconfig["users"][0]["user"] = json!({"token": token}))
+    }
+
+    /// Gives the account `node` these rights on pods.
+    pub(crate) async fn grant(&self, verbs: &[&str]) {
+        let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": verbs}]);
+        let role = object(json!({"metadata": {"name": "pods"}, "rules": rules}));
+        Api::<Role>::namespaced(self.client.clone(), &self.name).create(&PostParams::default(), &role).await.unwrap();
+        let bindings = Api::<RoleBinding>::namespaced(self.client.clone(), &self.name);
+        if bindings.get_opt("pods").await.unwrap().is_none() {
+            let binding = object(json!({
+                "metadata": {"name": "pods"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "pods"},
+                "subjects": [{"kind": "ServiceAccount", "name": "node", "namespace": self.name}],
+            }));
+            bindings.create(&PostParams::default(), &binding).await.unwrap();
+        }
+    }
+
+    /// Takes them away.
+    pub(crate) async fn revoke(&self) {
+        let roles = Api::<Role>::namespaced(self.client.clone(), &self.name);
+        roles.delete("pods", &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Waits until the API refuses this account to list pods: it learns of changed rights a little later.
+    pub(crate) async fn until_denied(&self, kubeconfig: &Path) {
+        let client = kube::Client::try_from(config(kubeconfig).await).unwrap();
+        let pods: Api<Pod> = Api::namespaced(client, &self.name);
+        let denied = async {
+            while pods.list(&kube::api::ListParams::default()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, denied).await.expect("a right that is taken away is gone");
+    }
+}
+
+/// A way to the API server that can be cut.
+pub(crate) struct Way {
+    port: u16,
+    host: String,
+    passage: watch::Sender<Passage>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Passage {
+    Open,
+    Cut,
+}
+
+impl Way {
+    pub(crate) async fn to(kubeconfig: &Path) -> Self {
+        let server = config(kubeconfig).await.cluster_url;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let host = server.host().unwrap().to_owned();
+        let behind = (host.clone(), server.port_u16().unwrap_or(443));
+        let (passage, state) = watch::channel(Passage::Open);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (behind, mut state) = (behind.clone(), state.clone());
+                if *state.borrow_and_update() == Passage::Cut {
+                    continue;
+                }
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(behind).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = state.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { port, host, passage }
+    }
+
+    pub(crate) fn set(&self, passage: Passage) {
+        self.passage.send(passage).unwrap();
+    }
+
+    pub(crate) fn kubeconfig(&self, from: &Path) -> tempfile::NamedTempFile {
+        changed_kubeconfig(from, |kubeconfig| {
+            let cluster = &mut kubeconfig["clusters"][0]["cluster"];
+            cluster["server"] = json!(format!("https://127.0.0.1:{}", self.port));
+            cluster["tls-server-name"] = json!(self.host);
+        })
+    }
+}
+
+fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
 }
 
 pub(crate) async fn config(kubeconfig: &Path) -> kube::Config {

@@ -30,10 +30,29 @@ pub(super) fn has_expired(error: &watcher::Error) -> bool {
     }
 }
 
-/// Explains why there is no way to the API at all.
+/// Explains why no client can be made.
 pub(super) fn access_error(error: &(dyn Error + 'static)) -> DiscoveryError {
-    DiscoveryError::new(DiscoveryErrorKind::Config, format!("no access to a Kubernetes API: {}", chain(error)))
-        .with_fix("run in a pod with a service account (automountServiceAccountToken), or set KUBECONFIG")
+    no_access(&chain(error), "check the server and the certificates of the kubeconfig or of the service account")
+}
+
+/// Explains a kubeconfig that was asked for and is of no use.
+pub(super) fn kubeconfig_error(error: &(dyn Error + 'static)) -> DiscoveryError {
+    no_access(&chain(error), "correct KUBECONFIG, or unset it: a pod then uses its service account")
+}
+
+/// Explains that there is neither a pod around us nor a kubeconfig.
+pub(super) fn outside_error(error: &(dyn Error + 'static)) -> DiscoveryError {
+    let text = format!("this is no pod (no KUBERNETES_SERVICE_HOST), and there is no kubeconfig: {}", chain(error));
+    no_access(&text, "set KUBECONFIG, or run in a pod")
+}
+
+/// Explains a pod without a usable service account.
+pub(super) fn service_account_error(error: &(dyn Error + 'static)) -> DiscoveryError {
+    no_access(&format!("the service account of this pod: {}", chain(error)), CHECK_CREDENTIALS)
+}
+
+fn no_access(text: &str, fix: &str) -> DiscoveryError {
+    DiscoveryError::new(DiscoveryErrorKind::Config, format!("no access to a Kubernetes API: {text}")).with_fix(fix)
 }
 
 /// Explains an API that does not answer.

@@ -197,6 +197,12 @@ impl PodSet {
             return SelfView::Called(self.rules.own.clone());
         }
         let (namespace, selector) = (&self.namespace, &self.rules.selector);
+        if peers.is_empty() {
+            return SelfView::Missing(format!(
+                "no pod that runs in namespace `{namespace}` matches `{selector}`, not even this one: check both with \
+                 `kubectl get pods -n {namespace} --show-labels`"
+            ));
+        }
         if let Some(address) = self.rules.own_address {
             if let Some((name, _)) = peers.iter().find(|(_, candidate)| candidate.target.ip == Some(address)) {
                 return SelfView::Called(name.clone());

@@ -23,6 +23,10 @@ pub(super) struct Peer {
     /// Failures in a row.
     pub(super) failures: u32,
     pub(super) failure: Option<(Instant, DialFailure)>,
+    /// Failures of that kind in a row.
+    pub(super) alike: u32,
+    /// The first failure since it was connected.
+    pub(super) failing_since: Option<Instant>,
     /// Not dialled before this.
     pub(super) due: Instant,
     /// Known for certain to have left, since then.
@@ -42,6 +46,8 @@ impl Peer {
             news: false,
             failures: 0,
             failure: None,
+            alike: 0,
+            failing_since: None,
             due: now,
             gone: None,
             idle_since: now,
@@ -127,6 +133,7 @@ impl Peer {
             gone: self.gone.is_some(),
             link,
             failures: self.failures,
+            failing_for: self.failing_since.map(|at| now.saturating_duration_since(at)),
             last_failure: failure.map(|(at, failure)| (failure.clone(), now.saturating_duration_since(*at))),
         }
     }

@@ -271,6 +271,20 @@ fn a_lost_link_is_dialled_at_once_and_one_that_flaps_is_not() {
 }
 
 #[test]
+fn a_failure_is_told_once_for_each_kind_and_a_node_that_is_not_up_yet_only_when_that_goes_on() {
+    use FailureKind::{NotReady, Refused, WrongCookie};
+    let mut world = World::new();
+    world.answer(candidates(&["a"]));
+    let told = [Refused, NotReady, NotReady, NotReady, NotReady, WrongCookie, WrongCookie].map(|kind| {
+        world.failed("a", kind);
+        let told = matches!(world.told()[..], [DiscoveryEvent::ConnectFailed { tell: true, .. }]);
+        world.pass(Duration::from_secs(150));
+        told
+    });
+    assert_eq!(told, [false, false, false, true, false, true, false]);
+}
+
+#[test]
 fn a_dial_that_went_well_without_a_link_afterwards_is_a_failure() {
     let mut world = World::new();
     world.answer(candidates(&["a"]));

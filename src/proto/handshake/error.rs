@@ -47,9 +47,7 @@ pub enum HandshakeError {
     #[error("we have no name yet, so no node can connect to us")]
     Unnamed,
     /// The node that answered is another one.
-    #[error(
-        "we asked for {asked} and {answered} answered: another node listens at this address, or a port is registered under the wrong name"
-    )]
+    #[error("we asked for {asked} and {answered} answered: {}", why_another(asked, answered))]
     OtherName {
         /// Whom we dialled.
         asked: NodeName,
@@ -149,5 +147,14 @@ impl fmt::Display for FlagList {
             }
         }
         Ok(())
+    }
+}
+
+/// What is most likely wrong where a node answers to another name.
+fn why_another(asked: &NodeName, answered: &NodeName) -> &'static str {
+    if asked.name() == answered.name() && asked.is_long() != answered.is_long() {
+        "one name is long and one is short, and such nodes cannot be connected (`-name` and `-sname`)"
+    } else {
+        "another node listens at this address, or a port is registered under the wrong name"
     }
 }

@@ -1,0 +1,117 @@
+//! Numbers out of a reader.
+
+use num_bigint::{BigInt, Sign};
+
+use super::super::tag;
+use super::{DecodeError, DecodeErrorKind, Reader};
+
+impl<'a> Reader<'a> {
+    /// Takes an integer that fits 64 bits with a sign.
+    ///
+    /// # Errors
+    /// When the next term is no integer, or a larger one.
+    pub fn i64(&mut self) -> Result<i64, DecodeError> {
+        let value = self.i128()?;
+        i64::try_from(value).or_else(|_| self.fail(DecodeErrorKind::Invalid("the integer does not fit an i64")))
+    }
+
+    /// Takes an integer that fits 64 bits without a sign.
+    ///
+    /// # Errors
+    /// When the next term is no integer, or is negative, or a larger one.
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
+        let value = self.i128()?;
+        u64::try_from(value).or_else(|_| self.fail(DecodeErrorKind::Invalid("the integer does not fit a u64")))
+    }
+
+    fn i128(&mut self) -> Result<i128, DecodeError> {
+        let start = self.clone();
+        match self.integer()? {
+            Integer::Small(value) => Ok(value.into()),
+            Integer::Big { negative, magnitude } if magnitude.len() <= 8 => {
+                let mut bytes = [0; 16];
+                bytes.iter_mut().zip(magnitude).for_each(|(to, from)| *to = *from);
+                let value = i128::from_le_bytes(bytes);
+                Ok(if negative { -value } else { value })
+            }
+            Integer::Big { .. } => start.fail(DecodeErrorKind::Invalid("the integer does not fit 64 bits")),
+        }
+    }
+
+    /// Takes an integer of any size, without copying a large one.
+    pub(crate) fn integer(&mut self) -> Result<Integer<'a>, DecodeError> {
+        let start = self.clone();
+        let (sign, magnitude) = match self.u8()? {
+            tag::SMALL_INTEGER => return Ok(Integer::Small(self.u8()?.into())),
+            tag::INTEGER => return Ok(Integer::Small(i32::from_be_bytes(self.array()?).into())),
+            tag::SMALL_BIG => {
+                let len = self.u8()?;
+                (self.u8()?, self.take(len.into())?)
+            }
+            tag::LARGE_BIG => {
+                let len = self.count(1)?;
+                (self.u8()?, self.take(len)?)
+            }
+            _ => {
+                *self = start;
+                return self.unexpected("an integer");
+            }
+        };
+        let significant = magnitude.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let magnitude = magnitude.get(..significant).unwrap_or_default();
+        let negative = sign != 0;
+        if significant < 8 {
+            let mut bytes = [0; 8];
+            bytes.iter_mut().zip(magnitude).for_each(|(to, from)| *to = *from);
+            let value = i64::from_le_bytes(bytes);
+            return Ok(Integer::Small(if negative { -value } else { value }));
+        }
+        Ok(Integer::Big { negative, magnitude })
+    }
+
+    /// Takes a float, new or old.
+    ///
+    /// # Errors
+    /// When the next term is no float, or is not a number or infinite.
+    pub fn f64(&mut self) -> Result<f64, DecodeError> {
+        let start = self.clone();
+        let value = match self.u8()? {
+            tag::NEW_FLOAT => f64::from_be_bytes(self.array()?),
+            tag::FLOAT => {
+                let text = self.take(31)?;
+                let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+                let text = std::str::from_utf8(text).unwrap_or_default().trim();
+                match text.parse() {
+                    Ok(value) => value,
+                    Err(_) => return start.fail(DecodeErrorKind::Invalid("an old float is not a number")),
+                }
+            }
+            _ => {
+                *self = start;
+                return self.unexpected("a float");
+            }
+        };
+        if value.is_finite() { Ok(value) } else { start.fail(DecodeErrorKind::Invalid("a float is not finite")) }
+    }
+}
+
+/// An integer as it stands on the wire.
+pub(crate) enum Integer<'a> {
+    Small(i64),
+    /// At least eight bytes, little-endian, the last of them not zero.
+    Big {
+        negative: bool,
+        magnitude: &'a [u8],
+    },
+}
+
+impl Integer<'_> {
+    pub(crate) fn to_bigint(&self) -> BigInt {
+        match self {
+            Self::Small(value) => (*value).into(),
+            Self::Big { negative, magnitude } => {
+                BigInt::from_bytes_le(if *negative { Sign::Minus } else { Sign::Plus }, magnitude)
+            }
+        }
+    }
+}

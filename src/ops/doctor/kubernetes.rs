@@ -1,0 +1,275 @@
+//! Kubernetes, stage by stage: configuration, API server, rights, and what discovery finds with them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::Api;
+use kube::api::PostParams;
+use tokio::time::timeout;
+
+use super::{Report, Trouble};
+use crate::discovery::{CandidateState, Desired, Kubernetes, Reporter, SelfView, Strategy};
+use crate::proto::NodeName;
+
+/// What to look for.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KubernetesOptions {
+    /// What discovery would use; `None` looks at the API and at rights only.
+    pub strategy: Option<Kubernetes>,
+    /// The namespace of the pods; that of the kubeconfig or the service account if not given.
+    pub namespace: Option<String>,
+    /// The selector, for people.
+    pub selector: String,
+    /// The name that this node has when it runs.
+    pub own: NodeName,
+    /// How long each step may take.
+    pub limit: Duration,
+}
+
+impl KubernetesOptions {
+    /// For the node with this name.
+    pub fn new(own: NodeName) -> Self {
+        Self { strategy: None, namespace: None, selector: String::new(), own, limit: LIMIT }
+    }
+}
+
+/// Goes through what discovery needs, and stops where nothing more can be seen.
+pub async fn kubernetes(report: &mut Report<'_>, options: &KubernetesOptions) {
+    let Some((client, namespace)) = config(report, options).await else { return };
+    if !reachable(report, options, &client).await {
+        return;
+    }
+    if !rights(report, options, &client, &namespace).await {
+        return;
+    }
+    match &options.strategy {
+        Some(strategy) => found(report, options, strategy, &namespace).await,
+        None => report.warn(
+            "pods",
+            "not looked for: no selector is given",
+            "give the labels of the pods: --kubernetes-selector app=myapp",
+        ),
+    }
+}
+
+async fn config(report: &mut Report<'_>, options: &KubernetesOptions) -> Option<(kube::Client, String)> {
+    let source = source();
+    let made = timeout(options.limit, kube::Config::infer()).await;
+    let config = match made {
+        Ok(Ok(config)) => config,
+        Ok(Err(error)) => return no_config(report, &source, &chain(&error)),
+        Err(_) => return no_config(report, &source, &format!("nothing within {:?}", options.limit)),
+    };
+    let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let url = config.cluster_url.to_string();
+    match kube::Client::try_from(config) {
+        Ok(client) => {
+            report.ok("kubernetes", format!("{url} from {source}, namespace `{namespace}`"));
+            Some((client, namespace))
+        }
+        Err(error) => no_config(report, &source, &chain(&error)),
+    }
+}
+
+fn no_config(report: &mut Report<'_>, source: &str, why: &str) -> Option<(kube::Client, String)> {
+    report.fail(
+        "kubernetes",
+        Trouble::Configuration,
+        format!("no configuration for the API ({source}): {why}"),
+        "in a pod: automountServiceAccountToken must not be false; elsewhere set KUBECONFIG",
+    );
+    None
+}
+
+/// Where the configuration comes from, in the order in which it is looked for.
+fn source() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(path) = variable("KUBECONFIG") {
+        return format!("KUBECONFIG={path}");
+    }
+    let home = variable("HOME").map(|home| format!("{home}/.kube/config")).filter(|path| Path::new(path).exists());
+    if home.is_some() {
+        return "~/.kube/config".to_owned();
+    }
+    match variable("KUBERNETES_SERVICE_HOST") {
+        Some(_) => "the service account of this pod".to_owned(),
+        None => "neither KUBECONFIG nor ~/.kube/config nor a service account is there".to_owned(),
+    }
+}
+
+async fn reachable(report: &mut Report<'_>, options: &KubernetesOptions, client: &kube::Client) -> bool {
+    let way =
+        "check that the API server is up, and that a NetworkPolicy lets this pod reach it (egress to port 443 or 6443)";
+    match timeout(options.limit, client.apiserver_version()).await {
+        Ok(Ok(version)) => {
+            report.ok("API server", format!("answers, version {}", version.git_version));
+            true
+        }
+        Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
+            report.fail("token", Trouble::Access, format!("the API does not know us: {}", status.message), CREDENTIALS);
+            false
+        }
+        // Whoever is told that he may not see the version has reached the server.
+        Ok(Err(kube::Error::Api(status))) => {
+            report.ok("API server", format!("answers ({}: {})", status.code, status.message));
+            true
+        }
+        Ok(Err(error)) => {
+            report.fail("API server", Trouble::Tcp, format!("cannot be reached: {}", chain(&error)), way);
+            false
+        }
+        Err(_) => {
+            report.fail("API server", Trouble::Timeout, format!("no answer within {:?}", options.limit), way);
+            false
+        }
+    }
+}
+
+/// True when there are the rights for at least one way of discovery.
+async fn rights(report: &mut Report<'_>, options: &KubernetesOptions, client: &kube::Client, namespace: &str) -> bool {
+    let mut answers = Vec::new();
+    for (group, resource) in RESOURCES {
+        let mut denied = Vec::new();
+        for verb in VERBS {
+            match timeout(options.limit, may(client, namespace, group, resource, verb)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => denied.push(verb),
+                Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
+                    let text = format!("the API does not know us: {}", status.message);
+                    report.fail("token", Trouble::Access, text, CREDENTIALS);
+                    return false;
+                }
+                Ok(Err(error)) => {
+                    report.fail("rights", Trouble::Other, format!("cannot be asked for: {}", chain(&error)), "");
+                    return false;
+                }
+                Err(_) => {
+                    let text = format!("no answer within {:?} when asked for rights", options.limit);
+                    report.fail("rights", Trouble::Timeout, text, "");
+                    return false;
+                }
+            }
+        }
+        answers.push((group, resource, denied));
+    }
+    report.ok("token", "the API takes it");
+    let enough = answers.iter().any(|(_, _, denied)| denied.is_empty());
+    for (group, resource, denied) in answers {
+        if denied.is_empty() {
+            report.ok("rights", format!("{} {resource} in `{namespace}`", VERBS.join(", ")));
+            continue;
+        }
+        let text = format!("may not {} {resource} in `{namespace}`", denied.join(", "));
+        let fix = format!(
+            "Role in `{namespace}`: {{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"get\", \"list\", \
+             \"watch\"]}}, and a RoleBinding to the ServiceAccount of this pod"
+        );
+        if enough {
+            report.warn("rights", text, format!("only needed for discovery by {resource}; {fix}"));
+        } else {
+            report.fail("rights", Trouble::Access, text, fix);
+        }
+    }
+    enough
+}
+
+async fn may(
+    client: &kube::Client,
+    namespace: &str,
+    group: &str,
+    resource: &str,
+    verb: &str,
+) -> Result<bool, kube::Error> {
+    let attributes = ResourceAttributes {
+        group: Some(group.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        resource: Some(resource.to_owned()),
+        verb: Some(verb.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), non_resource_attributes: None };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let answer = Api::<SelfSubjectAccessReview>::all(client.clone()).create(&PostParams::default(), &review).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+/// What discovery itself finds, by its own code.
+async fn found(report: &mut Report<'_>, options: &KubernetesOptions, strategy: &Kubernetes, namespace: &str) {
+    let (reporter, reports) = Reporter::new();
+    let first = async {
+        loop {
+            let report = reports.next().await;
+            if let Some(desired) = report.desired {
+                return Ok(desired);
+            }
+            if let Some(error) = report.error {
+                return Err(error);
+            }
+        }
+    };
+    let running = strategy.run(options.own.clone(), reporter);
+    let answer = tokio::select! {
+        answer = timeout(options.limit, first) => answer,
+        () = running => return report.fail("pods", Trouble::Other, "discovery ended without an answer", ""),
+    };
+    match answer {
+        Ok(Ok(desired)) => members(report, options, &desired, namespace),
+        Ok(Err(error)) => report.fail("pods", Trouble::Access, error.text, error.fix),
+        Err(_) => report.fail("pods", Trouble::Timeout, format!("no list within {:?}", options.limit), ""),
+    }
+}
+
+fn members(report: &mut Report<'_>, options: &KubernetesOptions, desired: &Desired, namespace: &str) {
+    let selector = &options.selector;
+    let count = |state| desired.peers.values().filter(|candidate| candidate.state == state).count();
+    let (all, ready, leaving) = (desired.peers.len(), count(CandidateState::Ready), count(CandidateState::Terminating));
+    if all == 0 {
+        report.warn(
+            "pods",
+            format!("`{selector}` matches no running pod of `{namespace}`"),
+            "compare with `kubectl get pods --show-labels`: is it the right namespace, are the labels those of the pods?",
+        );
+    } else {
+        let example = desired.peers.keys().next().map(|name| format!(", called like `{name}`")).unwrap_or_default();
+        report.ok(
+            "pods",
+            format!(
+                "`{selector}` matches {all} running pods of `{namespace}`: {ready} ready, {leaving} leaving{example}"
+            ),
+        );
+    }
+    match &desired.me {
+        SelfView::Called(name) if *name == options.own => report.ok("own pod", format!("is among them as `{name}`")),
+        SelfView::Called(name) => report.warn(
+            "own pod",
+            format!("is called `{name}` by its peers, and would start as `{}`", options.own),
+            format!("start it with RELEASE_NODE={name}, or with the --basename and --mode that the peers use"),
+        ),
+        SelfView::Missing(why) => report.warn("own pod", "is not among them", why.clone()),
+        SelfView::Unknown => {}
+    }
+}
+
+/// The error and what caused it, without what is said twice.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+const RESOURCES: [(&str, &str); 2] = [("", "pods"), ("discovery.k8s.io", "endpointslices")];
+const VERBS: [&str; 3] = ["get", "list", "watch"];
+const CREDENTIALS: &str =
+    "check the ServiceAccount of this pod, or the user of the kubeconfig; the token may have expired";
+/// The answer of an API server that is well comes within a second; a person waits for this.
+const LIMIT: Duration = Duration::from_secs(10);

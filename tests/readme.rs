@@ -1,0 +1,117 @@
+//! What the README promises on its first screen, and the programs in `examples/`, against real nodes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Beam, BeamOptions, COOKIE, Epmd, Iex, LATER, NOT_INHERITED, Program, SOON, gusset, otp, require, unique};
+use tokio::process::Command;
+
+#[tokio::test]
+async fn the_first_screen_of_the_readme_is_what_a_newcomer_sees() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let (run, line) = require!(gusset::command(["run"])).epmd(&epmd).fixture_cookie().spawn_until(" is up ").await;
+    run.line_with(":gusset, :info", SOON).await;
+    let node = line.split(' ').next().expect("a name").to_owned();
+    let port = line.split("port ").nth(1).and_then(|rest| rest.split(',').next()).expect("a port");
+    let here = run.output().text();
+    let here = here.replace(&node, "gusset@myhost").replace(port, "40123");
+    // With the EPMD of everybody there is no need to name its port.
+    let here = here.replace(&format!("ERL_EPMD_PORT={} ", epmd.port()), "");
+    let shown = include_str!("../README.md").split("```console\n").nth(1).expect("a block of commands");
+    let shown =
+        shown.split("```").next().and_then(|block| block.split_once('\n')).expect("a command and what it prints");
+    assert_eq!(shown.0, "$ cargo run --release -- run");
+    let first: Vec<&str> = here.lines().take(shown.1.lines().count()).collect();
+    assert_eq!(first, shown.1.lines().collect::<Vec<_>>());
+
+    // The node of iex has this host's name, so that it is found by itself, as the README says.
+    let host = node.split('@').nth(1).expect("a host");
+    let options =
+        BeamOptions::named(&format!("{}@{host}", unique("me"))).short().kernel("inet_dist_use_interface", "{0,0,0,0}");
+    let mut iex = Iex::start(&otp, &epmd, options).await;
+    let me = iex.node_name.clone();
+    run.line_with(&format!("up    {me}"), LATER).await;
+    iex.ask("Node.list()", &format!("[:{node}]"), SOON).await;
+}
+
+#[tokio::test]
+async fn the_example_echo_sends_back_what_it_is_sent() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+    let node = format!("{}@127.0.0.1", unique("echo"));
+    let echo = example("echo", &[&node], &epmd).await;
+    echo.output().line_with(&format!("{node} is up"), LATER).await.unwrap();
+    let ask = format!("{{echo, '{node}'}} ! {{self(), <<\"hello\">>}}, receive M -> M after 5000 -> none end");
+    assert_eq!(beam.value(&ask).await, r#"<<"hello">>"#);
+    beam.value(&format!("{{echo, '{node}'}} ! nonsense")).await;
+    echo.output().line_with("not {pid, anything}", SOON).await.unwrap();
+    beam.assert_clean_log().await;
+}
+
+#[tokio::test]
+async fn the_example_embed_answers_calls_of_both_kinds() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+    let node = format!("{}@127.0.0.1", unique("stock"));
+    let embed = example("embed", &[&node], &epmd).await;
+    embed.output().line_with(&format!("{node} is up"), LATER).await.unwrap();
+    let call = async |request: &str| beam.value(&format!("gen_server:call({{stock, '{node}'}}, {request})")).await;
+    let level = async |part: &str| {
+        beam.eval(&format!("rpc:call('{node}', 'Elixir.Stock', level, [<<\"{part}\">>])")).await.expect("an answer")
+    };
+    assert_eq!(call("{take, <<\"bolt\">>, 3}").await, "{ok,7}");
+    assert_eq!(level("bolt").await, "7");
+    assert_eq!(call("{take, <<\"bolt\">>, 8}").await, "empty");
+    assert_eq!(call("{take, <<\"moon\">>, 1}").await, "empty");
+    assert_eq!(call("parts").await, "{parts,#{<<\"bolt\">> => 7,<<\"nut\">> => 4}}");
+    let unknown = level("moon").await;
+    assert!(unknown.starts_with("{badrpc,{'EXIT',{badarg,"), "{unknown}");
+    beam.assert_clean_log().await;
+}
+
+#[tokio::test]
+async fn the_example_nodeup_prints_nodes_as_they_come_and_go() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let mut beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+    let nodeup = example("nodeup", &[&beam.node_name], &epmd).await;
+    let up = nodeup.output().line_with(&format!("up   {}", beam.node_name), LATER).await.unwrap();
+    let creation = beam.value("erlang:system_info(creation)").await;
+    assert!(up.ends_with(&format!("creation={creation} hidden=false")), "{up}");
+    beam.stop().await;
+    nodeup.output().line_with(&format!("down {}: ", beam.node_name), SOON).await.unwrap();
+}
+
+/// Starts an example with the cookie of the fixtures, as its first lines say.
+async fn example(name: &str, args: &[&str], epmd: &Epmd) -> Program {
+    let mut command = Command::new(built(name).await);
+    for variable in NOT_INHERITED {
+        command.env_remove(variable);
+    }
+    command.args(args).env("RELEASE_COOKIE", COOKIE).env("ERL_EPMD_PORT", epmd.port().to_string());
+    Program::start(name, command).expect("the example starts")
+}
+
+/// The program of an example. A run of all tests has built it; a run of this file alone may have not.
+async fn built(name: &str) -> PathBuf {
+    // The tests are in target/PROFILE/deps, the examples in target/PROFILE/examples.
+    let test = std::env::current_exe().expect("this program");
+    let profile = test.parent().and_then(Path::parent).expect("the folder of the profile");
+    let path = profile.join("examples").join(name);
+    if !path.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--example", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let status = cargo.status().await.expect("cargo runs");
+        assert!(status.success(), "the example {name} is not built");
+    }
+    path
+}
