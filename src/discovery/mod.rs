@@ -31,9 +31,9 @@ mod template;
 pub use auto::{Auto, InUse};
 pub use backoff::Backoff;
 pub use desired::{Candidate, CandidateState, Desired, SelfView};
-pub use driver::{Discovery, DiscoveryHandle, DiscoveryView};
 #[cfg(feature = "dns")]
 pub use dns::Dns;
+pub use driver::{Discovery, DiscoveryHandle, DiscoveryView};
 pub use event::{DiscoveryEvent, Evidence};
 #[cfg(feature = "file")]
 pub use file::File;
