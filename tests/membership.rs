@@ -328,3 +328,31 @@ fn a_connection_belongs_to_the_runtime_of_the_node_whoever_asks_for_it() {
         drop((beam, epmd));
     });
 }
+
+#[tokio::test]
+async fn nodes_meet_over_ipv6_in_both_directions() {
+    let loopback = std::net::IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+    if std::net::TcpListener::bind((loopback, 0)).is_err() {
+        common::skip(&common::Missing("this machine has no IPv6 loopback".to_owned()));
+        return;
+    }
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let (ours, theirs) = (common::PortLease::new(), common::PortLease::new());
+    // Names that are addresses need neither a look-up nor, with fixed ports, an EPMD.
+    let options = BeamOptions::named(&format!("{}@::1", unique("six"))).host(loopback, "::1").fixed_port(theirs.port());
+    let options = options.kernel("inet_dist_use_interface", "{0,0,0,0,0,0,0,1}").args(["-proto_dist", "inet6_tcp"]);
+    let beam = Beam::start(&otp, &epmd, options).await;
+    let node = Node::builder(format!("{}@::1", unique("six")))
+        .cookie(Cookie::new(COOKIE).unwrap())
+        .listen(vec![loopback], ours.port()..=ours.port())
+        .epmd(EpmdMode::None, epmd.port())
+        .start()
+        .await
+        .unwrap();
+    let at: gusset::DialTarget = format!("{}=[::1]:{}", beam.node_name, theirs.port()).parse().unwrap();
+    node.connect(at).await.unwrap();
+    assert_eq!(beam.value("nodes()").await, format!("[{}]", atom(&node)));
+    assert_eq!(beam.value(&format!("net_adm:ping({})", atom(&node))).await, "pong");
+    node.shutdown().await;
+}

@@ -391,3 +391,33 @@ async fn a_reader_that_stops_holds_back_senders_and_nothing_is_lost() {
     beam.wait_until("length(gusset_fixture:collected(box)) =:= 640", SOON).await.unwrap();
     node.shutdown().await;
 }
+
+#[tokio::test]
+async fn signals_of_traced_processes_arrive_like_others() {
+    with_each(|node, beam| async move {
+        let us = atom(&node);
+        beam.value("gusset_fixture:collect(box)").await;
+        let mut inbox = node.register("inbox").unwrap();
+        inbox.trap_exits(true);
+        introduce(&inbox, &beam, "box").await;
+        // A message to a pid, one to a name, a spawn, an exit, and the exit of a link: all with a token.
+        let traced = format!(
+            "[P] = gusset_fixture:collected(box), \
+             Self = self(), \
+             spawn(fun() -> seq_trace:set_token(label, 17), seq_trace:set_token(send, true), \
+                 P ! to_pid, {{inbox, {us}}} ! to_name, \
+                 Self ! {{node, rpc:call({us}, erlang, node, [])}}, \
+                 exit(P, traced), link(P), exit(linked) end), \
+             receive {{node, N}} -> N after 5000 -> late end"
+        );
+        assert_eq!(beam.value(&traced).await, us);
+        assert_eq!(next(&mut inbox).await, "to_pid");
+        assert_eq!(next(&mut inbox).await, "to_name");
+        for expected in ["traced", "linked"] {
+            let message = within(SOON, "EXIT", inbox.recv()).await.unwrap();
+            assert_eq!(node::reason_of(&message).as_deref(), Some(expected));
+        }
+        beam.assert_clean_log().await;
+    })
+    .await;
+}

@@ -140,7 +140,10 @@ impl BeamOptions {
         let mut flag = |words: &[&str]| flags.extend(words.iter().map(|word| (*word).to_owned()));
         // Schedulers that do not spin: tests share few cores.
         flag(&["+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none", "-start_epmd", "false"]);
-        flag(&["-kernel", "inet_dist_use_interface", &format!("{{{a},{b},{c},{d}}}")]);
+        // Of two values of a parameter, Erlang takes the first.
+        if !self.args.iter().any(|word| word == "inet_dist_use_interface") {
+            flag(&["-kernel", "inet_dist_use_interface", &format!("{{{a},{b},{c},{d}}}")]);
+        }
         if self.hidden {
             flag(&["-hidden"]);
         }
