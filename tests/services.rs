@@ -7,22 +7,10 @@ mod common;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use common::node::{self, atom, connect, name_of, until};
+use common::node::{self, atom, connect, name_of, until, with_each};
 use common::{Beam, BeamOptions, Epmd, SOON, otp, within};
 use gusset::services::{Answer, Next, ReplyTo, Server};
-use gusset::{CallError, Message, Node, Payload, Process, Reason, Term, atom as a, tuple};
-
-/// A gusset and a BEAM of every release, connected; `check` runs for each pair.
-async fn with_each<F: Future<Output = ()>>(check: impl Fn(Node, Beam) -> F) {
-    for otp in otp::available() {
-        let epmd = Epmd::start(&otp).await;
-        let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
-        let node = node::start(&epmd).await;
-        connect(&node, &beam).await;
-        check(node.clone(), beam).await;
-        node.shutdown().await;
-    }
-}
+use gusset::{CallError, Message, Payload, Process, Reason, Term, atom as a, tuple};
 
 #[tokio::test]
 async fn pings_are_answered_in_both_directions() {

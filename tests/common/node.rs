@@ -86,3 +86,15 @@ pub fn reason_of(message: &Message) -> Option<String> {
         _ => None,
     }
 }
+
+/// A gusset and a BEAM of every release, connected; `check` runs for each pair.
+pub async fn with_each<F: Future<Output = ()>>(check: impl Fn(Node, Beam) -> F) {
+    for otp in super::otp::available() {
+        let epmd = Epmd::start(&otp).await;
+        let beam = Beam::start(&otp, &epmd, super::BeamOptions::default()).await;
+        let node = start(&epmd).await;
+        connect(&node, &beam).await;
+        check(node.clone(), beam).await;
+        node.shutdown().await;
+    }
+}
