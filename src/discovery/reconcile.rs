@@ -227,9 +227,10 @@ impl Reconciler {
             state.health = Health::Healthy;
         }
         state.look_at_self(&self.own, me, peers.contains_key(&self.own), now);
-        // What others call us is us, even where it is not our name.
+        // What others call us is us, even where it is not our name. With another basename it is somebody
+        // else at our address: the node that we are the sidecar of.
         let also_me = match &state.me {
-            SelfView::Called(name) => Some(name.clone()),
+            SelfView::Called(name) if name.name() == self.own.name() => Some(name.clone()),
             _ => None,
         };
 

@@ -146,8 +146,17 @@ fn all_that_are_wanted_are_dialled_at_once_except_ourselves() {
 #[test]
 fn a_name_that_others_would_call_us_is_not_dialled_either() {
     let mut world = World::new();
-    world.answer(candidates(&["a", "alias"]).with_me(SelfView::Called(name("alias"))));
+    let ours = NodeName::new("me@10-0-0-1.ns.pod.cluster.local").unwrap();
+    let both = [name("a"), ours.clone()].map(|name| Candidate::new(name.into()));
+    world.answer(Desired::new(both).with_me(SelfView::Called(ours)));
     assert_eq!(world.dials(), ["a"]);
+}
+
+#[test]
+fn a_node_at_our_address_with_another_basename_is_dialled_as_our_pod_mate() {
+    let mut world = World::new();
+    world.answer(candidates(&["a", "app"]).with_me(SelfView::Called(name("app"))));
+    assert_eq!(world.dials(), ["a", "app"]);
 }
 
 #[test]
