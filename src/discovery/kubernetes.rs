@@ -15,6 +15,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
+#[cfg(feature = "ops")]
+pub(crate) use self::error::chain;
 use self::error::{access_error, kubeconfig_error, outside_error, service_account_error};
 use self::pods::PodRules;
 use super::own_name::DEFAULT_CLUSTER_DOMAIN;

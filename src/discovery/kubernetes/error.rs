@@ -98,7 +98,7 @@ fn status_error(status: &kube::core::Status, verb: &str, namespace: &str, select
 }
 
 /// The error and what caused it, without what is said twice.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

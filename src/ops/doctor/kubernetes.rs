@@ -9,7 +9,7 @@ use kube::api::PostParams;
 use tokio::time::timeout;
 
 use super::{Report, Trouble};
-use crate::discovery::{CandidateState, Desired, Kubernetes, Reporter, SelfView, Strategy};
+use crate::discovery::{CandidateState, Desired, Kubernetes, Reporter, SelfView, Strategy, chain};
 use crate::proto::NodeName;
 
 /// What to look for.
@@ -250,21 +250,6 @@ fn members(report: &mut Report<'_>, options: &KubernetesOptions, desired: &Desir
         SelfView::Missing(why) => report.warn("own pod", "is not among them", why.clone()),
         SelfView::Unknown => {}
     }
-}
-
-/// The error and what caused it, without what is said twice.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 const RESOURCES: [(&str, &str); 2] = [("", "pods"), ("discovery.k8s.io", "endpointslices")];
