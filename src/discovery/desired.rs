@@ -1,6 +1,7 @@
 //! What a strategy finds: a set of candidates, and what it knows about those that left.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::net::DialTarget;
 use crate::proto::NodeName;
@@ -63,12 +64,17 @@ pub struct Candidate {
     /// Changes when what stands behind the name was replaced or restarted. A new value is a reason to dial
     /// at once; the number means nothing else.
     pub generation: u64,
+    /// The zone that it runs in, where that is known (`topology.kubernetes.io/zone`).
+    pub zone: Option<Arc<str>>,
+    /// The release that it belongs to, where the strategy was told where to look: nodes of different releases
+    /// can be kept apart.
+    pub release: Option<Arc<str>>,
 }
 
 impl Candidate {
     /// A candidate that is ready.
     pub fn new(target: DialTarget) -> Self {
-        Self { target, state: CandidateState::Ready, origin: String::new(), generation: 0 }
+        Self { target, state: CandidateState::Ready, origin: String::new(), generation: 0, zone: None, release: None }
     }
 
     /// The same in another state.
@@ -89,6 +95,20 @@ impl Candidate {
     #[must_use]
     pub fn with_generation(mut self, generation: u64) -> Self {
         self.generation = generation;
+        self
+    }
+
+    /// The same in a zone.
+    #[must_use]
+    pub fn with_zone(mut self, zone: Option<impl Into<Arc<str>>>) -> Self {
+        self.zone = zone.map(Into::into);
+        self
+    }
+
+    /// The same as a part of a release.
+    #[must_use]
+    pub fn with_release(mut self, release: Option<impl Into<Arc<str>>>) -> Self {
+        self.release = release.map(Into::into);
         self
     }
 }
