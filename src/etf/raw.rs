@@ -19,7 +19,7 @@ use super::handed;
 use super::ids::{Pid, Port, Ref};
 use super::limits::Limits;
 use super::payload::Payload;
-use super::read::Reader;
+use super::read::{Integer, Reader};
 use super::term::{BitString, Fun, Record, Term};
 
 /// What follows is the text of an atom.
@@ -133,9 +133,19 @@ parts! {
     BitString, Term::BitString(bits) => bits, "a bitstring";
 }
 
+/// An integer of any size, within the default limits as a tree.
+pub(super) fn integer(reader: &mut Reader<'_>) -> Result<BigInt, DecodeError> {
+    let (start, limits) = (reader.offset(), Limits::default());
+    let integer = reader.integer()?;
+    if let Integer::Big { magnitude, .. } = &integer {
+        limits.check("the size of an integer", magnitude.len(), limits.integer_bytes, "integer_bytes", start)?;
+    }
+    Ok(integer.to_bigint())
+}
+
 impl FromEncoded for BigInt {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(reader.integer()?.to_bigint())
+        integer(reader)
     }
 
     fn from_text(text: &str) -> Option<Self> {

@@ -321,6 +321,23 @@ fn parts_of_a_message_stay_slices_of_it() {
 }
 
 #[test]
+fn an_integer_that_is_too_large_is_refused_by_the_limit() {
+    #[derive(Debug, Deserialize)]
+    struct Large(
+        #[serde(with = "bigint")]
+        #[allow(dead_code)]
+        BigInt,
+    );
+    let mut bytes = vec![tag::LARGE_BIG, 0, 0x10, 0, 1, 0];
+    bytes.resize(bytes.len() + (1 << 20) + 1, 1);
+    let payload = Payload::new(bytes.into(), Some([atom!("a")].into()));
+    let from_reader = deserialize_from::<Large>(&mut payload.reader());
+    for error in [payload.decode::<Large>().unwrap_err(), from_reader.unwrap_err()] {
+        assert!(error.to_string().contains("integer_bytes"), "{error}");
+    }
+}
+
+#[test]
 fn funs_and_records_of_otp_29_are_values_too() {
     let fun = Fun::Export { module: atom!("lists"), function: atom!("map"), arity: 2 };
     let record = Record { flags: 1, module: atom!("m"), name: atom!("r"), fields: vec![(atom!("x"), 1.into())] };

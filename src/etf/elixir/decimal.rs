@@ -84,7 +84,7 @@ impl FromEncoded for Coefficient {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let start = reader.clone();
         if matches!(reader.peek_tag()?, tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG) {
-            let digits = reader.integer()?.to_bigint();
+            let digits = raw::integer(reader)?;
             return match digits.sign() {
                 Sign::Minus => start.fail(DecodeErrorKind::Invalid("the coefficient of a decimal is negative")),
                 _ => Ok(Self::Digits(digits)),
