@@ -88,10 +88,14 @@ fn cluster(status: &Status, unchanged_for: Duration, config: &ReadyConfig) -> (b
         return (false, format!("{so_far}; {missing} found and not connected{}", failing(status)));
     }
     let (need, have) = (config.stable_for, unchanged_for);
+    let nobody = match counts.held_back {
+        0 => "nobody else is to be found".to_owned(),
+        held => format!("nobody else is to be dialled ({held} held back)"),
+    };
     if have < need {
-        return (false, format!("{so_far}; nobody else is to be found, stable for {have:.1?} of {need:?}"));
+        return (false, format!("{so_far}; {nobody}, stable for {have:.1?} of {need:?}"));
     }
-    (true, format!("{so_far}, but nobody else is to be found, stable for {need:?}"))
+    (true, format!("{so_far}, but {nobody}, stable for {need:?}"))
 }
 
 /// `: 2 refused, 1 wrong_cookie`.
