@@ -262,6 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_held_back_is_shown_with_the_reason() {
+        let held = |json: serde_json::Value| {
+            let mut peer = serde_json::json!({"name": "b@h", "state": "held_back", "wanted_by": ["pods"], "target": null,
+                "origin": "pod default/b", "leaving": false, "link": null, "failure": null});
+            peer.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+            why(&serde_json::from_value(peer).unwrap())
+        };
+        assert_eq!(held(serde_json::json!({"held_back": "limit_reached", "release": "v1"})), "limit reached");
+        assert_eq!(held(serde_json::json!({"held_back": "other_release", "release": "v1"})), "other release (v1)");
+        assert_eq!(held(serde_json::json!({"held_back": "no_release"})), "no release");
+    }
+
+    #[test]
     fn a_url_is_http_with_a_host() {
         let url = Url::parse("http://[::1]:9").unwrap();
         assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("::1", 9, "/status"));

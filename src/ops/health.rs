@@ -157,6 +157,14 @@ mod tests {
     }
 
     #[test]
+    fn who_keeps_all_others_back_is_the_first_of_its_cluster_and_says_so() {
+        let held = serde_json::json!({"counts": {"discovered": 3, "held_back": 3}});
+        let (is, why) = ready(held.clone(), 4);
+        assert!(!is && why.contains("nobody else is to be dialled (3 held back)"), "{why}");
+        assert!(ready(held, 5).0);
+    }
+
+    #[test]
     fn who_fails_to_reach_others_is_not_alone() {
         let peer = |kind: &str| {
             serde_json::json!({"name": "b@h", "state": "failed", "wanted_by": ["t"], "origin": "", "target": null,
