@@ -138,13 +138,37 @@ impl Caller {
         self.del_lock(lock, boss.as_slice()).await
     }
 
-    pub(super) fn can_set(&self, lock: &Lock) -> bool {
-        self.state.lock().locks().can_set(&lock.resource, &lock.requester)
+    /// Takes a lock on all nodes that are known, this one included, and makes sure that no more became
+    /// known meanwhile; gives these nodes. `None` when others hold it at the deadline. Tries once at least.
+    pub(super) async fn lock_known(&mut self, lock: &Lock, deadline: Instant) -> Result<Option<Vec<NodeName>>, Ended> {
+        let mut attempt = 0;
+        loop {
+            let known = self.known();
+            let mut nodes = known.clone();
+            nodes.push(self.me().clone());
+            let first: Vec<_> = boss(&nodes).into_iter().collect();
+            if self.set_lock(lock, &first).await? {
+                if self.set_lock(lock, &nodes).await? {
+                    if self.known().iter().all(|node| known.contains(node)) {
+                        return Ok(Some(nodes));
+                    }
+                    self.del_lock_boss_last(lock, &nodes).await?;
+                } else {
+                    self.del_lock(lock, &first).await?;
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            // A random time, longer with every attempt (`global.erl:random_sleep`).
+            tokio::time::sleep(random_pause(attempt).min(left)).await;
+            attempt += 1;
+        }
     }
 
-    /// Waits a random time, longer with every attempt (`global.erl:random_sleep`).
-    pub(super) async fn random_sleep(attempt: u32) {
-        tokio::time::sleep(random_pause(attempt)).await;
+    pub(super) fn can_set(&self, lock: &Lock) -> bool {
+        self.state.lock().locks().can_set(&lock.resource, &lock.requester)
     }
 }
 
