@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::post::Post;
@@ -55,12 +56,13 @@ impl Caller {
         request: &Term,
     ) -> Result<Vec<(NodeName, Option<Term>)>, Ended> {
         let mut waiting: HashMap<Ref, (NodeName, Ref)> = HashMap::new();
-        for node in nodes {
-            // A monitor would connect to a node that has just been lost.
-            if node != self.me() && !self.state.lock().is_connected(node) {
-                continue;
-            }
-            let Ok(monitor) = self.process.monitor((SERVER, node.clone())).await else { continue };
+        // A monitor connects. That must be where others have told of a node that is still being connected
+        // to (it would miss a name for good), and must not be where a node has just been lost.
+        let there = |node: &&NodeName| *node == self.me() || self.state.lock().is_expected(node);
+        let monitors =
+            nodes.iter().filter(there).map(async |node| (node, self.process.monitor((SERVER, node.clone())).await));
+        for (node, monitor) in join_all(monitors).await {
+            let Ok(monitor) = monitor else { continue };
             let tag = self.node.make_ref();
             let from = tuple![self.process.pid().clone(), tag.clone()];
             self.post.send(server_on(node), tuple![atom!("$gen_call"), from, request.clone()]);
