@@ -114,7 +114,7 @@ async fn the_example_rpc_export_is_called_as_its_first_lines_say() {
     iex.ask(":rpc.call(n, MyRust, :add, [20, 22])", "42", SOON).await;
     let raised = "** (ErlangError) Erlang error: {:exception, :badarith, []}";
     iex.ask(":erpc.call(n, MyRust, :divide, [1, 0])", raised, SOON).await;
-    let me = format!("\"{}\" => ", iex.node_name);
+    let me = format!("\"{}\": ", iex.node_name);
     iex.ask(":rpc.call(n, MyRust, :everywhere, [])", &me, SOON).await;
     iex.ask("Node.spawn(n, MyRust, :print, [\"hel\" <> \"lo\"])", "hello", SOON).await;
 }
