@@ -40,7 +40,7 @@ pub use node::{
     SendError, Service, Target,
 };
 pub use proto::{Cookie, NodeName};
-pub use services::{Answer, Arity, CallContext, Next, ReplyTo, Server};
+pub use services::{Answer, Arity, CallContext, GenServer, Next, ReplyTo, ServerRef, global_name};
 
 /// The code of the README, which is compiled with the documentation tests.
 #[cfg(doctest)]

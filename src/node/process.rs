@@ -276,9 +276,27 @@ impl Process {
         self.core.table.add_alias(&self.entry, true)
     }
 
+    /// A reference, as that of a monitor, becomes an alias for a single message (`monitor/3` with
+    /// `{alias, reply_demonitor}`).
+    pub(crate) fn alias_as(&self, reference: &Ref) {
+        self.core.table.add_alias_as(&self.entry, reference, true);
+    }
+
     /// Takes an alias away; false when it was gone.
     pub fn unalias(&self, alias: &Ref) -> bool {
         self.core.table.remove_alias(&self.entry, alias)
+    }
+
+    /// Tells one watcher, under its reference, that this process has ended, though it lives on: what a
+    /// caller hears whose call cannot be answered. False when nobody watches so.
+    pub(crate) fn dismiss_watcher(&self, watcher: &Pid, reference: &Ref, reason: &Reason) -> bool {
+        self.core.dismiss_watcher(&self.entry, watcher, reference, reason)
+    }
+
+    /// When the node shuts down this process is left to end by itself, as long as
+    /// [`NodeConfig::shutdown_timeout`](super::NodeConfig::shutdown_timeout) allows.
+    pub(crate) fn finish_at_shutdown(&self) {
+        self.entry.finishes.store(true, Ordering::Release);
     }
 
     /// From now on nodes that come and go are reported as [`Message::Node`], in their place among the

@@ -21,6 +21,8 @@ use crate::proto::ProcRef;
 pub(crate) struct Entry {
     pub(crate) pid: Pid,
     pub(crate) trap_exit: AtomicBool,
+    /// Ends by itself when the node shuts down, and has something to do before.
+    pub(crate) finishes: AtomicBool,
     /// Messages in the mailbox.
     pub(crate) queued: AtomicUsize,
     /// Cancelled when the process has ended; its task stops at the next await.
@@ -167,6 +169,7 @@ impl Table {
             let entry = Arc::new(Entry {
                 pid,
                 trap_exit: AtomicBool::new(false),
+                finishes: AtomicBool::new(false),
                 queued: AtomicUsize::new(0),
                 ended: CancellationToken::new(),
                 state: Mutex::new(State { group_leader, ..State::default() }),
@@ -287,12 +290,17 @@ impl Table {
 
     pub(crate) fn add_alias(&self, entry: &Arc<Entry>, once: bool) -> Ref {
         let alias = self.reference();
+        self.add_alias_as(entry, &alias, once);
+        alias
+    }
+
+    /// A reference that is used otherwise becomes an alias, too.
+    pub(crate) fn add_alias_as(&self, entry: &Arc<Entry>, alias: &Ref, once: bool) {
         let mut state = entry.state.lock();
         if !entry.is_dead() {
             state.aliases.push(alias.clone());
             self.aliases.insert(alias.clone(), Alias { entry: entry.clone(), once });
         }
-        alias
     }
 
     pub(crate) fn remove_alias(&self, entry: &Arc<Entry>, alias: &Ref) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::format::{characters, format};
 use super::gen_server::ReplyTo;
-use super::server::{Answer, Next, Server};
+use super::server::{Answer, GenServer, Next};
 use crate::etf::{Atom, Payload, Pid, Term};
 use crate::node::{Message, Process, Reason};
 use crate::{atom, list, tuple};
@@ -119,12 +119,16 @@ impl IoServer {
     }
 }
 
-impl Server for IoServer {
-    async fn call(&mut self, _request: Payload, _from: ReplyTo, _process: &mut Process) -> Answer {
+impl GenServer for IoServer {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Term;
+
+    async fn handle_call(&mut self, _request: Payload, _from: ReplyTo, _process: &mut Process) -> Answer<Term> {
         Answer::Later
     }
 
-    async fn info(&mut self, message: Message, process: &mut Process) -> Next {
+    async fn handle_info(&mut self, message: Message, process: &mut Process) -> Next {
         let Message::Sent(payload) = message else { return Next::Continue };
         let term = match payload.term() {
             Ok(term) => term,

@@ -3,7 +3,7 @@
 
 use super::format::{characters, format};
 use super::gen_server::ReplyTo;
-use super::server::{Answer, Next, Server};
+use super::server::{Answer, GenServer, Next};
 use crate::atom;
 use crate::etf::{Atom, Payload, Term};
 use crate::node::{Message, Process};
@@ -16,12 +16,16 @@ pub(crate) struct LoggerProxy;
 #[derive(Debug)]
 pub(crate) struct ErrorLogger;
 
-impl Server for LoggerProxy {
-    async fn call(&mut self, _request: Payload, _from: ReplyTo, _process: &mut Process) -> Answer {
+impl GenServer for LoggerProxy {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Term;
+
+    async fn handle_call(&mut self, _request: Payload, _from: ReplyTo, _process: &mut Process) -> Answer<Term> {
         Answer::Later
     }
 
-    async fn info(&mut self, message: Message, _process: &mut Process) -> Next {
+    async fn handle_info(&mut self, message: Message, _process: &mut Process) -> Next {
         if let Some(Ok(term)) = message.payload().map(Payload::term)
             && let Some((level, text)) = event(&term)
         {
@@ -35,12 +39,16 @@ impl Server for LoggerProxy {
     }
 }
 
-impl Server for ErrorLogger {
-    async fn call(&mut self, _request: Payload, _from: ReplyTo, _process: &mut Process) -> Answer {
+impl GenServer for ErrorLogger {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Term;
+
+    async fn handle_call(&mut self, _request: Payload, _from: ReplyTo, _process: &mut Process) -> Answer<Term> {
         Answer::Later
     }
 
-    async fn info(&mut self, message: Message, _process: &mut Process) -> Next {
+    async fn handle_info(&mut self, message: Message, _process: &mut Process) -> Next {
         if let Some(Ok(term)) = message.payload().map(Payload::term)
             && let Some((level, text)) = old_event(&term)
         {

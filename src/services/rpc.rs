@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -101,6 +102,37 @@ impl Node {
             outcome(&ended.await??, &mark)
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))
+    }
+
+    /// `erpc:multicall/5`: calls a function on several nodes at once. The results stand in the order of
+    /// the nodes; one that fails does not hold up or hide the others, and says how:
+    /// [`CallError::is_timeout`], [`is_noconnection`](CallError::is_noconnection),
+    /// [`is_undef`](CallError::is_undef), [`exception`](CallError::exception) with class, reason and stack.
+    ///
+    /// ```no_run
+    /// # async fn example(node: gusset::Node) {
+    /// let timeout = std::time::Duration::from_secs(5);
+    /// for (name, load) in node.rpc_multicall::<i64>(&node.nodes(), "erlang", "system_info", (gusset::atom!("process_count"),), timeout).await {
+    ///     match load {
+    ///         Ok(processes) => println!("{name}: {processes} processes"),
+    ///         Err(error) => println!("{name}: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub async fn rpc_multicall<R: DeserializeOwned>(
+        &self,
+        nodes: &[NodeName],
+        module: &str,
+        function: &str,
+        args: impl Serialize,
+        timeout: Duration,
+    ) -> Vec<(NodeName, Result<R, CallError>)> {
+        let args = &args;
+        let calls = nodes
+            .iter()
+            .map(|node| async move { (node.clone(), self.rpc_timeout(node, module, function, args, timeout).await) });
+        join_all(calls).await
     }
 
     /// Calls a function of this node as others would.
