@@ -7,6 +7,7 @@ use crate::proto::NodeName;
 use crate::{atom, list, tuple};
 
 use super::functions::{Arity, CallContext, Functions, apply, apply_fun};
+use super::shell;
 use super::system_info::{memory, memory_of, system_info, version_text};
 
 type Outcome = Result<Term, Exception>;
@@ -97,14 +98,7 @@ fn kernel(node: &Node) {
         let there = connect(&context, &args).await?;
         Ok(Term::Atom(if there { atom!("pong") } else { atom!("pang") }))
     });
-    // What `erl -remsh` of OTP 25 starts without asking whether it is there. Later ones ask, as iex does.
-    for function in [atom!("start"), atom!("start_interactive")] {
-        node.export(atom!("shell"), function, Arity::Any, |mut context: CallContext, _| async move {
-            let text = format!("{}{NO_SHELL}\n", version_text());
-            drop(super::io::put_chars(context.process(), &text).await);
-            Err(Exception::error(tuple![atom!("notsup"), NO_SHELL]))
-        });
-    }
+    shell::export_refusal(node);
     for function in [atom!("ensure_loaded"), atom!("load_file")] {
         on(node, atom!("code"), function, |node, [module]| {
             let module = a_module(module)?;
@@ -240,12 +234,13 @@ async fn connect(context: &CallContext, args: &[Term]) -> Result<bool, Exception
     Ok(name == *node.name() || node.connect(name).await.is_ok())
 }
 
-/// True where people can call something of the module; the shell is there only to say that it is not.
+/// True where people can call something of the module; those of a shell may be there only to say that it is not.
 fn has_module(node: &Node, module: &Atom) -> bool {
-    *module != "shell" && node.extension::<Functions>().has_module(module)
+    match shell::is_of_a_shell(module) {
+        true => shell::is_open(node),
+        false => node.extension::<Functions>().has_module(module),
+    }
 }
-
-const NO_SHELL: &str = "There is no shell here: call functions with rpc (gusset:functions() lists them).";
 
 fn a_module(term: Term) -> Result<Atom, Exception> {
     match term {

@@ -16,15 +16,17 @@ mod net_kernel;
 mod rex;
 mod rpc;
 mod server;
+pub mod shell;
 mod sys;
 mod system_info;
 
 pub use call::CALL_TIMEOUT;
 pub use functions::{Arity, CallContext};
 pub use gen_server::{Envelope, ReplyTo};
-pub use io::put_chars;
+pub use io::{InputError, Line, get_line, put_chars};
 pub use rpc::RPC_TIMEOUT;
 pub use server::{Answer, Next, Server, serve};
+pub use shell::Shell;
 
 use crate::atom;
 use crate::node::{Node, RegisterError};
