@@ -3,17 +3,14 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::node::{self, until};
 use common::remsh::{self, Client};
-use common::{BeamOptions, Epmd, LATER, Otp, SOON, Terminal, gusset as binary, otp, require, unique, within};
+use common::{BeamOptions, Epmd, LATER, Otp, SOON, Terminal, gusset as binary, otp, require, unique};
 use gusset::services::Shell;
 use gusset::{Exception, Node, Term, atom as a};
 
 /// The control keys of a terminal.
 const CONTROL_G: &str = "\x07";
-const CONTROL_D: &str = "\x04";
 const TAB: &str = "\t";
 
 /// A node with the shell, and a few things to look at.
@@ -93,7 +90,7 @@ async fn every_client_gets_a_shell() {
             shell.ask("queue 3", "\n3 of 0 jobs", SOON).await;
             shell.ask("queue x", "\n** invalid digit", SOON).await;
             shell.ask("crash", "\n** the command was ended", SOON).await;
-            shell.ask("functions m", "m:twice  1", SOON).await;
+            shell.ask("functions m", "\nm:twice", SOON).await;
             shell.ask("help", "what waits", SOON).await;
             shell.ask("m:huge()", "(only the first 20000 characters are shown)", SOON).await;
             shell.ask("flush", "\nnothing has come", SOON).await;
@@ -123,7 +120,7 @@ async fn a_client_without_a_name_gets_one_and_a_shell() {
         let mut shell = remsh::open(Client::Erl, &otp, &epmd, &options, &name);
         shell.expect(&prompt(&node, 1), LATER).await;
         shell.ask("nodes", "hidden", SOON).await;
-        assert!(node.hidden_nodes().iter().any(|name| name.as_str().ends_with("@localhost")), "{node:?}");
+        assert_eq!(node.hidden_nodes().len(), 1, "{}", shell.screen());
         node.shutdown().await;
     }
 }
@@ -146,8 +143,7 @@ async fn an_interrupt_stops_the_command_and_not_the_session() {
             shell.expect("** interrupted", SOON).await;
             assert_eq!(sessions(&node), 1);
             shell.ask("m:twice(21)", "\n42", SOON).await;
-            // The end of what is typed is the end of the session.
-            shell.send_keys(CONTROL_D);
+            shell.send_line("exit");
             all_ended(&node).await;
         }
         node.shutdown().await;
@@ -220,11 +216,34 @@ async fn without_the_shell_clients_are_refused_and_do_not_hang() {
         for client in [Client::Erl, Client::Iex] {
             let options = BeamOptions::default();
             let mut shell = remsh::open(client, &otp, &epmd, &options, node.name().as_str());
-            tokio::time::sleep(Duration::from_secs(9)).await; let said = shell.screen();
-            println!("{client:?} of OTP {}: {said}", otp.release);
+            let said = match (client, otp.release) {
+                (Client::Erl, ..=25) => "There is no shell here",
+                (Client::Iex, ..=25) => "Could not find IEx on remote node",
+                _ => "(nofile)",
+            };
+            println!("{client:?} of OTP {}", otp.release);
+            shell.expect(said, LATER).await;
+            match (client, otp.release) {
+                (Client::Erl, ..=25) => drop(shell.expect("Shell process terminated!", SOON).await),
+                _ => drop(shell.ended().await),
+            }
         }
         node.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_typed_a_session_ends_at_once() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let node = serve(&epmd).await;
+    // Its group leader is a log.
+    let other = node::start(&epmd).await;
+    let pid: gusset::Pid = other.rpc(node.name(), "shell", "start", ()).await.unwrap();
+    let mut process = other.process();
+    process.monitor(&pid).await.unwrap();
+    let why = node::reason_of(&common::within(SOON, "the end", process.recv()).await.unwrap()).unwrap();
+    assert!(["normal", "noproc"].contains(&why.as_str()), "{why}");
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ mod client;
 
 use std::time::Duration;
 
-pub(crate) use client::{flush, io_reply, io_request, line_of, line_request, put_request};
 pub use client::{InputError, Line, get_line, put_chars};
+pub(crate) use client::{flush, io_reply, io_request, line_of, line_request, put_request};
 
 use super::format::{characters, format};
 use super::gen_server::ReplyTo;

@@ -173,10 +173,7 @@ mod tests {
     #[test]
     fn what_is_no_line_is_an_error_that_names_it() {
         let error = |term: Term| line_of(term).unwrap_err().to_string();
-        assert_eq!(
-            error(tuple![atom!("error"), atom!("interrupted")]),
-            "the group leader says {error,interrupted}"
-        );
+        assert_eq!(error(tuple![atom!("error"), atom!("interrupted")]), "the group leader says {error,interrupted}");
         assert!(error(tuple![1, 2, 3]).ends_with("neither a line nor eof: {1,2,3}"));
         assert!(error(atom!("what").into()).ends_with("what"));
         assert!(error(list![-1]).ends_with("[-1]"));

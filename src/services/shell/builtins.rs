@@ -18,12 +18,16 @@ pub(super) const LEAVING: [&str; 3] = ["exit", "q", "quit"];
 
 pub(super) fn add(commands: &mut Commands) {
     commands.add("help", "help: this", |invocation| async move { Ok(help(&invocation)) });
-    commands.add("info", "info: this node, and what it is connected to", |invocation| async move {
-        Ok(info(&invocation))
-    });
-    commands.add("nodes", "nodes: the nodes that are connected", |invocation| async move {
-        Ok(nodes(&invocation.node()))
-    });
+    commands.add(
+        "info",
+        "info: this node, and what it is connected to",
+        |invocation| async move { Ok(info(&invocation)) },
+    );
+    commands.add(
+        "nodes",
+        "nodes: the nodes that are connected",
+        |invocation| async move { Ok(nodes(&invocation.node())) },
+    );
     commands.add("processes", "processes: the processes of this node", |invocation| async move {
         Ok(processes(&invocation.node()))
     });
@@ -115,7 +119,13 @@ fn processes(node: &Node) -> String {
         .into_iter()
         .map(|process| {
             let names: Vec<_> = process.names.iter().map(ToString::to_string).collect();
-            [process.pid.to_string(), names.join(" "), process.label, process.queued.to_string(), process.links.to_string()]
+            [
+                process.pid.to_string(),
+                names.join(" "),
+                process.label,
+                process.queued.to_string(),
+                process.links.to_string(),
+            ]
         })
         .collect();
     table(Some(["pid", "name", "what", "messages", "links"]), &rows)
@@ -176,7 +186,8 @@ async fn call(invocation: Invocation) -> Result<String, CommandError> {
     if let Some(call) = line::call(&text)? {
         return run(invocation.into_process(), None, call).await;
     }
-    let usage = || -> CommandError { "call [NODE] M:F(A, …): `call lists:seq(1, 3)`, `call a@host erlang:node()`".into() };
+    let usage =
+        || -> CommandError { "call [NODE] M:F(A, …): `call lists:seq(1, 3)`, `call a@host erlang:node()`".into() };
     let (node, text) = text.split_once(char::is_whitespace).ok_or_else(usage)?;
     let node = node.trim_matches([':', '\'', '"', ',']);
     let call = line::call(text.trim())?.ok_or_else(usage)?;

@@ -151,7 +151,9 @@ mod tests {
         for line in ["", "  ", ".", "% nodes", "# nodes", ";"] {
             assert_eq!(of(line), Line::Empty, "{line:?}");
         }
-        for line in ["{a, 1}", "nodesx", "[1]", "#{a => 1}", "'it''s'", "m:f", ":ok", "1.5", "fun m:f/1", "'a", "<<\"(\">>"] {
+        for line in
+            ["{a, 1}", "nodesx", "[1]", "#{a => 1}", "'it''s'", "m:f", ":ok", "1.5", "fun m:f/1", "'a", "<<\"(\">>"]
+        {
             assert_eq!(of(line), Line::Term(line), "{line:?}");
         }
         assert_eq!(of("{a, 1}."), Line::Term("{a, 1}"));

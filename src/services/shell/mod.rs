@@ -124,10 +124,20 @@ pub(super) fn export_refusal(node: &Node) {
     }
 }
 
+/// A process that says no, and ends. An error would only be seen by those who do not ask for a shell to
+/// talk to: erl drops it, and could not print while it waits for this answer.
 async fn refuse(mut context: CallContext) -> Result<Term, Exception> {
-    let text = format!("{}{NO_SHELL}\n", version_text());
-    drop(super::io::put_chars(context.process(), &text).await);
-    Err(Exception::error(tuple![atom!("notsup"), NO_SHELL]))
+    let leader = context.process().group_leader();
+    let pid = context.node().spawn_labelled("shell: refusal", |mut process| async move {
+        if let Some(leader) = leader {
+            process.set_group_leader(leader);
+        }
+        match super::io::put_chars(&mut process, &format!("{}{NO_SHELL}\n", version_text())).await {
+            Ok(()) => Reason::normal(),
+            Err(ended) => ended,
+        }
+    });
+    Ok(Term::Pid(pid))
 }
 
 const NO_SHELL: &str = "There is no shell here: call functions with rpc (gusset:functions() lists them).";
@@ -155,11 +165,7 @@ fn export(node: &Node, commands: &Arc<Commands>) {
 }
 
 /// Starts a session for the terminal that is the caller's group leader, and gives its pid.
-async fn start(
-    mut context: CallContext,
-    commands: Arc<Commands>,
-    args: Vec<Term>,
-) -> Result<Term, Exception> {
+async fn start(mut context: CallContext, commands: Arc<Commands>, args: Vec<Term>) -> Result<Term, Exception> {
     let node = context.node();
     let Some(service) = node.whereis(SERVICE.as_str()) else { return refuse(context).await };
     let Some(leader) = context.process().group_leader() else {
