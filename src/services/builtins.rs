@@ -7,8 +7,8 @@ use crate::proto::NodeName;
 use crate::{atom, list, tuple};
 
 use super::functions::{Arity, CallContext, Functions, apply, apply_fun};
-use super::shell;
 use super::system_info::{memory, memory_of, system_info, version_text};
+use super::{io, shell};
 
 type Outcome = Result<Term, Exception>;
 
@@ -106,6 +106,12 @@ fn kernel(node: &Node) {
                 true => tuple![atom!("module"), module],
                 false => tuple![atom!("error"), atom!("nofile")],
             })
+        });
+    }
+    for function in [atom!("format"), atom!("fwrite")] {
+        on(node, atom!("io_lib"), function, |_, [control, args]| {
+            let text = io::call_for_text(&Term::Atom(atom!("io_lib")), &Term::Atom(atom!("format")), &[control, args]);
+            text.map(|text| Term::charlist(&text)).ok_or_else(Exception::badarg)
         });
     }
     on(node, atom!("code"), atom!("is_loaded"), |node, [module]| {

@@ -171,7 +171,7 @@ impl Server for IoServer {
 }
 
 /// The text that a function of the asking node would give: those of `io_lib` that are known here.
-fn call_for_text(module: &Term, function: &Term, args: &[Term]) -> Option<String> {
+pub(crate) fn call_for_text(module: &Term, function: &Term, args: &[Term]) -> Option<String> {
     let known = module.is_atom("io_lib");
     match (function.as_atom()?.as_str(), args) {
         ("format" | "fwrite", [control, Term::List(args)]) if known => {
@@ -180,6 +180,10 @@ fn call_for_text(module: &Term, function: &Term, args: &[Term]) -> Option<String
                 control => characters(control, false)?,
             };
             format(&control, args).ok()
+        }
+        // With options: how many characters to print at most is a wish, not a promise.
+        ("format" | "fwrite", [control, args @ Term::List(_), Term::List(_)]) if known => {
+            call_for_text(module, &Term::Atom(atom!("format")), &[control.clone(), args.clone()])
         }
         ("write", [term]) if known => format("~w", std::slice::from_ref(term)).ok(),
         ("print", [term]) if known => format("~p", std::slice::from_ref(term)).ok(),
