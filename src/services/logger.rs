@@ -96,7 +96,7 @@ fn event(term: &Term) -> Option<Event> {
         }
         _ => return None,
     };
-    let pid = meta.as_map().and_then(|meta| meta.get(&Term::Atom(atom!("pid")))).and_then(Term::as_pid).cloned();
+    let pid = meta.as_map().and_then(|meta| meta.get_atom("pid")).and_then(Term::as_pid).cloned();
     log.is_atom("log").then(|| Event { level: level.to_string(), text, pid })
 }
 
@@ -138,7 +138,7 @@ fn report_text(report: &Term) -> String {
 }
 
 fn known_report(report: &Term) -> Option<String> {
-    let of = |key: &str| report.as_map()?.get(&Term::atom(key).ok()?);
+    let of = |key: &str| report.as_map()?.get_atom(key);
     let [of_module, kind] = of("label")?.as_tuple_of()?;
     let (of_module, kind) = (of_module.as_atom()?.as_str(), kind.as_atom().map_or("", |kind| kind.as_str()));
     match (of_module, kind) {

@@ -61,6 +61,20 @@ pub async fn put_chars(process: &mut Process, text: &str) -> Result<(), Reason> 
 /// Asks the group leader of a process of this node (or `user`) for a line (`io:get_line/1`). Waits as
 /// long as whoever sits there takes, or until the group leader is gone.
 ///
+/// ```no_run
+/// # async fn example(node: gusset::Node) -> Result<(), Box<dyn std::error::Error>> {
+/// use gusset::services::{Line, get_line};
+///
+/// // `rpc:call(Node, quiz, ask, [])` asks whoever sits at the calling node.
+/// node.export(gusset::atom!("quiz"), gusset::atom!("ask"), 0, |mut context, _| async move {
+///     Ok(match get_line(context.process(), "name? ").await {
+///         Ok(Line::Text(name)) => name.trim().into(),
+///         _ => gusset::Term::Atom(gusset::atom!("nobody")),
+///     })
+/// });
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// When the group leader is gone, refuses, or was interrupted; when the process has been ended.
 pub async fn get_line(process: &mut Process, prompt: &str) -> Result<Line, InputError> {
