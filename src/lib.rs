@@ -46,3 +46,8 @@ pub use services::{Answer, Arity, CallContext, GenServer, Next, ReplyTo, ServerR
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code of the page about the shell, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/shell.md")]
+struct ShellPage;

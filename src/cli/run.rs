@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -15,12 +16,13 @@ use super::output::Output;
 use super::stop::Stop;
 use super::{CookieArgs, EpmdPortArgs, Failure};
 use crate::builder::NodeBuilder;
-use crate::discovery::{self, DiscoveryEvent, DiscoveryHandle, LocalEpmd, Static};
+use crate::discovery::{self, DiscoveryEvent, DiscoveryHandle, DiscoveryView, LocalEpmd, Static};
 use crate::etf::Creation;
 use crate::net::{DialTarget, EpmdMode};
 use crate::node::{Listen, Node, NodeConfig, NodeEvent};
 use crate::proto::epmd::DEFAULT_EPMD_PORT;
 use crate::proto::{Cookie, NodeName};
+use crate::services::Shell;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +47,9 @@ pub(crate) struct RunArgs {
     pub(super) cookie: CookieArgs,
     #[command(flatten)]
     listen: ListenArgs,
+    /// Refuse remote shells (`erl -remsh`, `iex --remsh`), which whoever has the cookie can open.
+    #[arg(long, help_heading = "Network")]
+    no_shell: bool,
     #[command(flatten)]
     discovery: DiscoveryArgs,
     #[command(flatten)]
@@ -164,11 +169,20 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let name = own_name(&args.identity, &args.discovery)?;
     let found = home::cookie(&args.cookie, IfMissing::Make)?;
     let builder = Node::builder(name.as_str()).config(config(found.cookie.clone(), &args)?);
+    let found_nodes = Arc::new(OnceLock::new());
+    let builder = match args.no_shell {
+        true => builder,
+        false => builder.shell(shell(&found_nodes)),
+    };
     let builder = discover(builder, &args);
     let (node, discovery) = tokio::select! {
         started = builder.start_with_discovery() => started?,
         signal = stop.wait() => return Err(Failure::other(format!("stopped by {signal} before it was up"))),
     };
+    if let Some(discovery) = &discovery {
+        // Set once, right here.
+        let _ = found_nodes.set(discovery.view());
+    }
     let web = match Web::start(&args.http, &node, discovery.as_ref()).await {
         Ok(web) => web,
         Err(failure) => {
@@ -229,6 +243,20 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     }
     output.line(|| "stopped".to_owned(), || json!({"event": "stopped"}));
     Ok(())
+}
+
+/// The shell of this node, which knows about discovery as soon as there is any.
+fn shell(discovery: &Arc<OnceLock<DiscoveryView>>) -> Shell {
+    let discovery = discovery.clone();
+    Shell::new().fact("discovery", move || {
+        let Some(view) = discovery.get() else { return "none".to_owned() };
+        let snapshot = view.snapshot();
+        let wanted = snapshot.peers.iter().filter(|peer| peer.state.is_some());
+        let failing = wanted.clone().filter(|peer| peer.failing_for.is_some()).count();
+        let topologies: Vec<_> = snapshot.topologies.iter().map(|topology| topology.name.to_string()).collect();
+        let failing = if failing == 0 { String::new() } else { format!(", {failing} cannot be reached") };
+        format!("{}: {} nodes wanted{failing}", topologies.join(", "), wanted.count())
+    })
 }
 
 async fn next_news(news: &mut Option<tokio::sync::broadcast::Receiver<DiscoveryEvent>>) -> Option<DiscoveryEvent> {

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::etf::{self, Atom, DecodeError, DecodeErrorKind, Payload, Ref, Term};
+use crate::etf::{self, Atom, DecodeError, DecodeErrorKind, Payload, Pid, Ref, Term};
 use crate::node::{CallError, Class, Exception, Message, Node, Reason, SendError, SpawnWith};
 use crate::proto::NodeName;
 use crate::{atom, tuple};
@@ -79,10 +79,26 @@ impl Node {
         args: Vec<Term>,
         timeout: Duration,
     ) -> Result<Payload, CallError> {
+        self.rpc_payload_led_by(None, node, module, function, args, timeout).await
+    }
+
+    /// The same with a group leader, to which the function prints.
+    pub(crate) async fn rpc_payload_led_by(
+        &self,
+        leader: Option<Pid>,
+        node: &NodeName,
+        module: Atom,
+        function: Atom,
+        args: Vec<Term>,
+        timeout: Duration,
+    ) -> Result<Payload, CallError> {
         if *node == *self.name() {
             return self.rpc_here(module, function, args, timeout).await;
         }
         let mut process = self.process_labelled("rpc");
+        if let Some(leader) = leader {
+            process.set_group_leader(leader);
+        }
         let mark = self.make_ref();
         let call = vec![Term::Ref(mark.clone()), Term::Atom(module), Term::Atom(function), Term::List(args)];
         let exchange = async {
