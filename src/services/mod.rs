@@ -6,6 +6,7 @@
 mod builtins;
 mod call;
 mod erpc;
+mod fan_out;
 mod format;
 mod functions;
 mod gen_server;
@@ -13,6 +14,7 @@ pub mod global;
 mod io;
 mod logger;
 mod net_kernel;
+pub mod pg;
 mod rex;
 mod rpc;
 mod server;
