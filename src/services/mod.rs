@@ -15,6 +15,7 @@ mod io;
 mod logger;
 mod net_kernel;
 pub mod pg;
+pub mod pubsub;
 mod rex;
 mod rpc;
 mod server;

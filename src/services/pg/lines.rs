@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::etf::{Atom, Payload, Pid};
 use crate::node::{Process, SendError, Target};
+use crate::proto::NodeName;
 
 #[derive(Default)]
 pub(super) struct Lines(HashMap<Atom, VecDeque<Waiting>>);
@@ -70,6 +71,8 @@ impl Lines {
                 let sent = match next {
                     Waiting::Greeting(scope, greeting) => try_send(process, scope, greeting),
                     Waiting::Message(peer, message) => try_send(process, &Target::Pid(peer.clone()), message),
+                    // It may be long: nobody makes one for a queue that is full.
+                    Waiting::Sync(peer) if is_busy(process, &peer.node) => Sent::Later,
                     Waiting::Sync(peer) => match sync() {
                         Some(all) => try_send(process, &Target::Pid(peer.clone()), &all),
                         None => Sent::Done,
@@ -99,6 +102,12 @@ fn try_send(process: &Process, to: &Target, message: &Payload) -> Sent {
             Sent::Done
         }
     }
+}
+
+fn is_busy(process: &Process, peer: &Atom) -> bool {
+    let node = process.node();
+    let info = NodeName::try_from(peer).ok().and_then(|peer| node.peer(&peer));
+    info.is_some_and(|info| info.stats.queued_bytes >= node.config().busy_limit)
 }
 
 /// How soon sending is tried again when the queue of a connection is full.

@@ -297,10 +297,9 @@ mod tests {
         let cast = |term: Term| Heard::cast(&payload(&term)).unwrap();
         let expected = vec![(Term::from("g"), vec![q.clone(), q.clone()])];
         let data = Term::map([(Term::from("g"), list![&q, &q])]);
-        for message in [
-            tuple![atom!("sync"), &p, list![tuple!["g", list![&q, &q]]]],
-            tuple![atom!("local_data"), &p, 1, data],
-        ] {
+        for message in
+            [tuple![atom!("sync"), &p, list![tuple!["g", list![&q, &q]]]], tuple![atom!("local_data"), &p, 1, data]]
+        {
             let Heard::Sync(peer, groups) = cast(message) else { panic!("no sync") };
             assert_eq!((peer, names(&groups)), (p.clone(), expected.clone()));
         }

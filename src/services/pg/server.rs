@@ -9,10 +9,10 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
+use super::Shared;
 use super::lines::{Lines, RETRY};
 use super::messages::{self, Heard, Request};
 use super::state::State;
-use super::Shared;
 use crate::atom;
 use crate::etf::{Atom, EncodeError, Payload, Pid, Term};
 use crate::node::{Message, Node, NodeEvent, Process, Reason, RegisterError, Service, Target};

@@ -330,11 +330,15 @@ mod tests {
         let mut kept = state.groups().remote(&Term::from("kept")).to_vec();
         kept.sort();
         assert_eq!(kept, there(&[1, 2, 4]));
-        let mut told: Vec<String> = std::iter::from_fn(|| next(&mut events)).map(|event| format!("{event:?}")).collect();
+        let mut told: Vec<String> =
+            std::iter::from_fn(|| next(&mut events)).map(|event| format!("{event:?}")).collect();
         told.sort();
         let of = |kind, group: &str, ids: &[u32]| {
             let (group, members) = (Term::from(group), there(ids));
-            format!("{:?}", if kind { GroupEvent::Join { group, members } } else { GroupEvent::Leave { group, members } })
+            format!(
+                "{:?}",
+                if kind { GroupEvent::Join { group, members } } else { GroupEvent::Leave { group, members } }
+            )
         };
         let mut expected =
             vec![of(true, "kept", &[4]), of(true, "new", &[5]), of(false, "gone", &[3]), of(false, "kept", &[1])];
