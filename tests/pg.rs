@@ -257,6 +257,11 @@ async fn a_scope_that_ends_takes_its_members_along_and_comes_back() {
         node::connect(&gusset, &member.beam).await;
         agree(2, &[(&gusset, &scope)], &[&member]).await;
         member.is_unharmed().await;
+
+        // Its node crashes.
+        member.beam.kill9().await;
+        until("only ours is left", SOON, || scope.which_groups() == [Term::from(atom!("g"))]).await;
+        assert!(scope.nodes().is_empty());
         gusset.shutdown().await;
     }
 }

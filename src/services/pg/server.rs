@@ -70,10 +70,10 @@ impl ScopeServer {
                 if !self.meet(&peer, process) {
                     return;
                 }
-                let greeting = || messages::discover(process.pid());
-                let all = self.shared.state.read().sync(process.pid());
-                for message in [said(all), (!known).then(greeting).and_then(said)].into_iter().flatten() {
-                    self.lines.say(process, &peer, &message);
+                let shared = self.shared.clone();
+                self.lines.say_all(process, &peer, || said(shared.state.read().sync(&shared.pid)));
+                if !known && let Some(greeting) = said(messages::discover(process.pid())) {
+                    self.lines.greet(process, &peer.node, Target::Pid(peer.clone()), &greeting);
                 }
             }
             // Whoever says it has been greeted.
