@@ -238,6 +238,20 @@ impl Process {
         Ok(())
     }
 
+    /// Watches a process, as [`monitor`](Self::monitor) does, but connects to nobody: where its node is not connected
+    /// `Down` comes at once.
+    pub(crate) fn monitor_connected(&self, pid: &Pid) -> Ref {
+        let reference = self.core.table.reference();
+        let (object, wire) = (Target::Pid(pid.clone()), ProcRef::Pid(pid.clone()));
+        if pid.node == *self.core.name.as_atom() {
+            self.core.monitor_local(&self.entry, object, wire, &reference);
+        } else {
+            let connection = self.core.peers.get(&pid.node);
+            self.core.monitor_remote(&self.entry, object, wire, &reference, connection.as_ref());
+        }
+        reference
+    }
+
     /// Stops watching; a `Down` that is in the mailbox already stays there. False when nothing was
     /// watched under that reference any more.
     pub fn demonitor(&self, reference: &Ref) -> bool {
