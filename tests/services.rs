@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::node::{self, atom, connect, name_of, until, with_each};
 use common::{Beam, BeamOptions, Epmd, SOON, otp, within};
-use gusset::{Payload, Term, atom as a};
+use gusset::{Payload, Term, atom as a, tuple};
 
 #[tokio::test]
 async fn pings_are_answered_in_both_directions() {

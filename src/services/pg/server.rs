@@ -18,7 +18,8 @@ use crate::etf::{Atom, EncodeError, Payload, Pid, Term};
 use crate::node::{Message, Node, NodeEvent, Process, Reason, RegisterError, Service, Target};
 use crate::proto::NodeName;
 use crate::services::gen_server::ReplyTo;
-use crate::services::server::{Answer, Next, Server, serve};
+use crate::services::serve::serve;
+use crate::services::server::{Answer, GenServer, Next};
 use crate::tuple;
 
 /// The process of a scope, while it runs.
@@ -173,11 +174,15 @@ impl ScopeServer {
     }
 }
 
-impl Server for ScopeServer {
-    async fn call(&mut self, request: Payload, from: ReplyTo, process: &mut Process) -> Answer {
+impl GenServer for ScopeServer {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Atom;
+
+    async fn handle_call(&mut self, request: Payload, from: ReplyTo, process: &mut Process) -> Answer<Atom> {
         let answer = match Request::read(&request) {
             Ok(request) if request.pids.iter().all(|pid| pid.node == process.pid().node) => {
-                Answer::from(&Term::Atom(self.asked(&request, process)))
+                Answer::Reply(self.asked(&request, process))
             }
             // A BEAM's scope would crash, and all its members with it.
             Ok(_) => {
@@ -193,7 +198,7 @@ impl Server for ScopeServer {
         answer
     }
 
-    async fn cast(&mut self, request: Payload, process: &mut Process) -> Next {
+    async fn handle_cast(&mut self, request: Payload, process: &mut Process) -> Next {
         match Heard::cast(&request) {
             Ok(heard) => self.heard(heard, process),
             Err(error) => self.odd("a cast", &error),
@@ -202,7 +207,7 @@ impl Server for ScopeServer {
         Next::Continue
     }
 
-    async fn info(&mut self, message: Message, process: &mut Process) -> Next {
+    async fn handle_info(&mut self, message: Message, process: &mut Process) -> Next {
         match message {
             Message::Sent(payload) => match Heard::message(&payload) {
                 Ok(heard) => self.heard(heard, process),

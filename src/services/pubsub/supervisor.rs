@@ -9,10 +9,11 @@ use super::subscription::Broadcast;
 use super::wire::Received;
 use super::{PubSubError, SCOPE, Shared};
 use crate::atom;
-use crate::etf::{Atom, Payload, Pid, Ref};
+use crate::etf::{Atom, Payload, Pid, Ref, Term};
 use crate::node::{Message, Process, Reason, Target};
 use crate::services::gen_server::ReplyTo;
-use crate::services::server::{Answer, Named, Next, Server};
+use crate::services::serve::Named;
+use crate::services::server::{Answer, GenServer, Next};
 
 /// What handles want of the supervisor.
 pub(super) enum Command {
@@ -144,13 +145,17 @@ struct Worker {
     shared: Arc<Shared>,
 }
 
-impl Server for Worker {
-    async fn call(&mut self, _: Payload, from: ReplyTo, process: &mut Process) -> Answer {
+impl GenServer for Worker {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Term;
+
+    async fn handle_call(&mut self, _: Payload, from: ReplyTo, process: &mut Process) -> Answer<Term> {
         tracing::debug!(pid = %process.pid(), from = %from.pid(), "pubsub: a call that nobody answers");
         Answer::Later
     }
 
-    async fn info(&mut self, message: Message, process: &mut Process) -> Next {
+    async fn handle_info(&mut self, message: Message, process: &mut Process) -> Next {
         let Message::Sent(payload) = message else { return Next::Continue };
         let received = Received::read(&payload).and_then(|received| {
             let Some(subscribers) = self.shared.registry.subscribers(received.topic) else { return Ok(()) };

@@ -23,7 +23,8 @@ use self::command::Commands;
 use self::session::Session;
 use super::functions::{Arity, CallContext};
 use super::gen_server::ReplyTo;
-use super::server::{Answer, Server, serve};
+use super::serve::serve;
+use super::server::{Answer, GenServer};
 use super::system_info::version_text;
 use crate::etf::{Atom, Payload, Term};
 use crate::node::{Exception, Node, Process, Reason, Service};
@@ -94,8 +95,12 @@ impl Service for Shell {
 /// The process under the name; while it lives, sessions do.
 struct Open;
 
-impl Server for Open {
-    async fn call(&mut self, _request: Payload, _from: ReplyTo, _process: &mut Process) -> Answer {
+impl GenServer for Open {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Term;
+
+    async fn handle_call(&mut self, _: Payload, _: ReplyTo, _: &mut Process) -> Answer<Term> {
         Answer::Later
     }
 
