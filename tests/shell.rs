@@ -252,6 +252,12 @@ async fn the_owner_switches_the_shell_off_and_on() {
     let epmd = Epmd::start(&otp).await;
     let node = serve(&epmd).await;
     let (mut shell, _) = open(Client::Erl, &otp, &epmd, &node).await;
+    shell.ask("slow", "\nit begins", SOON).await;
+    // A session that is killed takes its command with it.
+    let session = node.processes().into_iter().find(|process| process.label == "shell").unwrap().pid;
+    assert!(node.exit(&session, &gusset::Reason::kill()));
+    all_ended(&node).await;
+    let (mut shell, _) = open(Client::Erl, &otp, &epmd, &node).await;
     let service = node.whereis("gusset_shell").unwrap();
     assert!(node.exit(&service, &gusset::Reason::shutdown()));
     shell.expect("Shell process terminated!", SOON).await;

@@ -167,6 +167,7 @@ impl Session {
                 Reason::normal()
             }
         });
+        let worker = Worker { node: self.node.clone(), pid: worker };
         loop {
             tokio::select! {
                 outcome = &mut outcome => {
@@ -174,13 +175,11 @@ impl Session {
                 }
                 message = self.process.recv() => match self.event(message) {
                     None => {}
-                    Some(event) => {
-                        self.node.exit(&worker, &Reason::kill());
-                        if let Event::Interrupt = event {
-                            return Ok(Err("interrupted".into()));
-                        }
-                        return Err(event);
+                    Some(Event::Interrupt) => {
+                        drop(worker);
+                        return Ok(Err("interrupted".into()));
                     }
+                    Some(end) => return Err(end),
                 },
             }
         }
@@ -247,6 +246,18 @@ impl Session {
             })
             .collect();
         if lines.is_empty() { "nothing has come".to_owned() } else { lines.join("\n") }
+    }
+}
+
+/// The process of a command. It ends with whoever waits for it, also where that one is killed.
+struct Worker {
+    node: Node,
+    pid: Pid,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.node.exit(&self.pid, &Reason::kill());
     }
 }
 

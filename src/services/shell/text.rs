@@ -34,15 +34,16 @@ impl Write for Cut {
     }
 }
 
-/// Rows with aligned columns, at most [`MOST_ROWS`] of them.
+/// Rows with aligned columns, without control characters (other nodes choose names, too), at most [`MOST_ROWS`] of them.
 pub(super) fn table<const N: usize>(head: Option<[&str; N]>, rows: &[[String; N]]) -> String {
     let shown = rows.get(..MOST_ROWS).unwrap_or(rows);
     let head = head.map(|head| head.map(str::to_owned));
-    let lines = head.iter().chain(shown);
-    let width = |column: usize| lines.clone().map(|row| length(&row[column])).max().unwrap_or_default();
+    let clean = |cell: &String| cell.replace(char::is_control, "\u{fffd}");
+    let lines: Vec<[String; N]> = head.iter().chain(shown).map(|row| row.each_ref().map(clean)).collect();
+    let width = |column: usize| lines.iter().map(|row| length(&row[column])).max().unwrap_or_default();
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
-    for row in lines {
+    for row in &lines {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(widths) {
             let gap = width.saturating_sub(length(cell)) + GAP;
@@ -89,6 +90,7 @@ mod tests {
     fn columns_are_aligned_and_rows_are_limited() {
         let row = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
         assert_eq!(table(Some(["a", "b"]), &[row("grün", "1"), row("x", "")]), "a     b\ngrün  1\nx");
+        assert_eq!(table(None, &[row("\u{1b}[2J", "x")]), "\u{fffd}[2J  x");
         let many = vec![row("x", "y"); MOST_ROWS + 3];
         let text = table(None, &many);
         assert_eq!(text.lines().count(), MOST_ROWS + 1);
