@@ -48,7 +48,7 @@ pub(crate) use kubernetes::chain;
 pub use local_epmd::LocalEpmd;
 pub use mesh::{DialFailure, FailureKind, Mesh, MeshEvent};
 pub use own_name::{DEFAULT_CLUSTER_DOMAIN, OwnName, OwnNameError, own_name};
-pub use reconcile::{Action, Input, Prune, ReconcileConfig, Reconciler};
+pub use reconcile::{Action, HeldBack, Input, Policy, Prune, ReconcileConfig, Reconciler};
 pub use snapshot::{LinkStatus, PeerStatus, Snapshot, Stats, TopologyStatus};
 pub use strategy::{DiscoveryError, DiscoveryErrorKind, Health, Report, Reporter, Reports, Strategy, TopologyName};
 pub use template::{Facts, NameTemplate, PortRule, TemplateError};
