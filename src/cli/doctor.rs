@@ -80,6 +80,7 @@ pub(super) async fn doctor(args: DoctorArgs) -> Result<(), Failure> {
 async fn kubernetes(report: &mut Report<'_>, args: &DoctorArgs, own: &crate::NodeName) -> Result<(), Failure> {
     let discovery = &args.discovery;
     let mut options = doctor::KubernetesOptions::new(own.clone());
+    options.lookup = crate::discovery::Lookup::Pods;
     options.namespace.clone_from(&discovery.kubernetes_namespace);
     options.selector = discovery.kubernetes_selector.clone().unwrap_or_default();
     if discovery.kubernetes_selector.is_some() {
