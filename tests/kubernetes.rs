@@ -391,7 +391,7 @@ fn run(args: &[&str], kubeconfig: &Path, room: &Room, ip: &str) -> Result<Gusset
 /// With the environment that the Downward API gives.
 fn run_in(args: &[&str], kubeconfig: &Path, namespace: &str, ip: &str) -> Result<GussetCommand, Missing> {
     let mut args = args.to_vec();
-    args.extend(["--discover", "kubernetes", "--basename", "app"]);
+    args.extend(["--discover", "kubernetes", "--kubernetes-lookup", "pods", "--basename", "app"]);
     if !args.contains(&"--kubernetes-selector") {
         args.extend(["--kubernetes-selector", "app=myapp"]);
     }

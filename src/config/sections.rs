@@ -74,7 +74,7 @@ const NODE: &[Key] = &[
     .example("default")
     .variables(&["NAMESPACE", "POD_NAMESPACE", "MY_POD_NAMESPACE", "KUBERNETES_NAMESPACE"])
     .option("kubernetes-namespace"),
-    Key::text("service", "SERVICE", "The headless Service, for names that have it in them (mode `hostname`).")
+    Key::text("service", "SERVICE", "The headless Service: for names that have it in them (mode `hostname`), and to look up where nothing else is said.")
         .example("myapp-headless")
         .variables(&["SERVICE_NAME", "HEADLESS_SERVICE"])
         .option("kubernetes-service"),
