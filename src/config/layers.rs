@@ -302,8 +302,8 @@ fn strategy(
         };
         problems.at(&entry.source, &format!("topologies.{name}.strategy"), &why);
     }
-    if let Some((kind, Some(preset))) = &named {
-        problems.note(format!("{}: `{}` of libcluster is `{}` here", entry.source, preset.name, kind.name));
+    if let Some((kind, Some(_))) = &named {
+        problems.note(format!("{}: `{text}` is `{}` here", entry.source, kind.name));
     }
     named
 }
