@@ -301,7 +301,7 @@ async fn the_binary_has_a_shell_unless_it_shall_not() {
     for allowed in [true, false] {
         let name = format!("{}@127.0.0.1", unique("gusset"));
         let mut args = vec!["run", "--name", &name, "--listen", "127.0.0.1", "--connect", "nobody@127.0.0.1"];
-        args.extend((!allowed).then_some("--no-shell"));
+        args.extend((!allowed).then_some("--shell=false"));
         let command = require!(binary::command(args)).epmd(&epmd).fixture_cookie();
         let (_gusset, _) = command.spawn_until("is up").await;
         let mut shell = remsh::open(Client::Erl, &otp, &epmd, &BeamOptions::default(), &name);

@@ -41,10 +41,10 @@ pub use fixed::Static;
 #[cfg(feature = "gossip")]
 pub use gossip::{Gossip, GossipCounters};
 pub use hosts::Hosts;
-#[cfg(feature = "kubernetes")]
-pub use kubernetes::Kubernetes;
 #[cfg(all(feature = "kubernetes", feature = "ops"))]
-pub(crate) use kubernetes::chain;
+pub(crate) use kubernetes::{Census, chain, matches};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{Family, Kubernetes, Lookup};
 pub use local_epmd::LocalEpmd;
 pub use mesh::{DialFailure, FailureKind, Mesh, MeshEvent};
 pub use own_name::{DEFAULT_CLUSTER_DOMAIN, OwnName, OwnNameError, own_name};
