@@ -19,6 +19,7 @@ pub mod program;
 pub mod proxy;
 pub mod remsh;
 pub mod terminal;
+pub mod recorded_api;
 
 pub use beam::{Beam, BeamError, BeamOptions, COOKIE};
 pub use dnsmasq::Dnsmasq;
@@ -30,6 +31,7 @@ pub use otp::Otp;
 pub use ports::PortLease;
 pub use program::Program;
 pub use terminal::Terminal;
+pub use recorded_api::RecordedApi;
 
 use std::{
     fmt,
