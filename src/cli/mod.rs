@@ -7,6 +7,7 @@ mod failure;
 mod home;
 mod http;
 mod identity;
+mod manifests;
 mod nodes;
 mod output;
 mod run;
@@ -73,6 +74,9 @@ enum Command {
     /// Show who is connected, who is wanted and why not, as a running gusset sees it.
     #[command(after_help = nodes::EXAMPLES)]
     Nodes(nodes::NodesArgs),
+    /// Print what Kubernetes needs to run gusset, filled in, for `kubectl apply -f -`.
+    #[command(after_help = manifests::EXAMPLES)]
+    Manifests(Box<manifests::ManifestsArgs>),
     /// Be an EPMD: the name server that nodes of this host register with.
     #[command(after_help = tools::EPMD_EXAMPLES)]
     Epmd(tools::EpmdArgs),
@@ -137,7 +141,7 @@ fn parse() -> Result<Cli, clap::Error> {
         Command::Call(args) => Some(&mut args.peer.cookie),
         Command::Send(args) => Some(&mut args.peer.cookie),
         Command::Doctor(args) => Some(&mut args.cookie),
-        Command::Names(_) | Command::Nodes(_) | Command::Epmd(_) => None,
+        Command::Names(_) | Command::Nodes(_) | Command::Manifests(_) | Command::Epmd(_) => None,
     };
     if let (Some(cookie), Some((_, matches))) = (cookie, matches.subcommand()) {
         cookie.settle(matches);
@@ -168,6 +172,7 @@ pub fn main() -> ExitCode {
             Command::Send(args) => tools::send(args).await,
             Command::Doctor(args) => doctor::doctor(*args).await,
             Command::Nodes(args) => nodes::nodes(args).await,
+            Command::Manifests(args) => manifests::manifests(&args),
             Command::Epmd(args) => tools::epmd(args).await,
         }
     });

@@ -141,7 +141,7 @@ enum StrategyChoice {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mode {
+pub(super) enum Mode {
     /// basename@a-b-c-d.NAMESPACE.pod.DOMAIN
     Dns,
     /// basename@IP
