@@ -22,7 +22,8 @@ pub(super) fn documents(facts: &Facts, file: &Path) -> Result<Vec<Document>, Fai
     }
     let facts = &facts;
     let mut sidecar = Document { comment: String::new(), object: fill::value(CONTAINER).ok_or_else(broken)? };
-    facts.add_options(sidecar.object.pointer_mut("/spec/template/spec/containers/0").ok_or_else(broken)?);
+    let container = sidecar.object.pointer_mut("/spec/template/spec/containers/0").ok_or_else(broken)?;
+    facts.add_options(container).ok_or_else(broken)?;
     facts.finish(&mut sidecar);
     let mut accounts = Vec::new();
     for object in theirs.iter_mut().filter(|object| is_workload(object)) {
