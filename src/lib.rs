@@ -24,6 +24,8 @@
 pub mod builder;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+mod config;
 pub mod discovery;
 pub mod etf;
 pub mod net;

@@ -20,8 +20,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("discovery", &["etf", "proto", "net", "node"]),
     ("builder", &["etf", "proto", "net", "node", "services", "discovery"]),
     ("ops", &["etf", "proto", "net", "node", "services", "discovery", "builder"]),
-    ("cli", &["etf", "proto", "net", "node", "services", "discovery", "builder", "ops"]),
-    ("main", &["etf", "proto", "net", "node", "services", "discovery", "builder", "ops", "cli"]),
+    ("config", &["etf", "proto", "net", "node", "discovery", "builder", "ops"]),
+    ("cli", &["etf", "proto", "net", "node", "services", "discovery", "builder", "ops", "config"]),
+    ("main", &["etf", "proto", "net", "node", "services", "discovery", "builder", "ops", "config", "cli"]),
 ];
 
 /// Rooms of pure computation, and what they must not name anywhere.

@@ -4,10 +4,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::home::{self, IfMissing};
+use super::options::SettingsArgs;
 use super::output::Output;
-use super::run::{self, DiscoveryArgs, IdentityArgs};
-use super::tools;
-use super::{CookieArgs, EpmdPortArgs, Failure};
+use super::{Failure, identity, tools};
+use crate::config::Settings;
 use crate::ops::doctor::{self, Check, LocalOptions, PeerOptions, Report, Trouble};
 
 pub(super) const EXAMPLES: &str = "\
@@ -35,34 +35,31 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    identity: IdentityArgs,
-    #[command(flatten)]
-    pub(super) cookie: CookieArgs,
-    #[command(flatten)]
-    epmd_port: EpmdPortArgs,
-    #[command(flatten)]
-    discovery: DiscoveryArgs,
+    pub(super) settings: SettingsArgs,
 }
 
-pub(super) async fn doctor(args: DoctorArgs) -> Result<(), Failure> {
+pub(super) async fn doctor(args: &DoctorArgs, settings: Settings) -> Result<(), Failure> {
     let target = args.node.as_deref().map(tools::target).transpose()?;
-    let own = run::own_name(&args.identity, &args.discovery).or_else(|failure| {
+    let own = identity::own_name(&settings.name).or_else(|failure| {
         // Looking at a cluster from outside of it is what a doctor is for; it needs no name that pods can reach.
-        if run::pod_ip().is_none() { run::name_of_host(&args.discovery).map_err(|_| failure) } else { Err(failure) }
+        match settings.name.pod_ip {
+            None => identity::name_of_host(&settings.name).map_err(|_| failure),
+            Some(_) => Err(failure),
+        }
     })?;
-    let found = home::cookie(&args.cookie, IfMissing::Fail)?;
+    let found = home::cookie(settings.cookie.as_ref(), IfMissing::Fail)?;
     let output = Output::new(args.json);
     let mut report = Report::new(move |check| tell(output, check));
-    let (epmd_port, limit) = (args.epmd_port.epmd_port, args.timeout);
+    let (epmd_port, limit) = (settings.epmd_port, args.timeout);
 
     let mut options = LocalOptions::new(own.clone(), found.cookie.clone(), found.origin.to_string());
     (options.epmd_port, options.limit) = (epmd_port, limit);
-    options.address = run::pod_ip();
-    options.namespace.clone_from(&args.discovery.kubernetes_namespace);
-    options.domain.clone_from(&args.discovery.cluster_domain);
+    options.address = settings.name.pod_ip;
+    options.namespace.clone_from(&settings.name.naming.namespace);
+    options.domain.clone_from(&settings.name.naming.domain);
     doctor::local(&mut report, &options).await;
     if args.kubernetes {
-        kubernetes(&mut report, &args, &own).await?;
+        kubernetes(&mut report, &settings, &own).await?;
     }
     if let Some(target) = target {
         let mut options = PeerOptions::new(target, found.cookie);
@@ -77,20 +74,24 @@ pub(super) async fn doctor(args: DoctorArgs) -> Result<(), Failure> {
 }
 
 #[cfg(feature = "kubernetes")]
-async fn kubernetes(report: &mut Report<'_>, args: &DoctorArgs, own: &crate::NodeName) -> Result<(), Failure> {
-    let discovery = &args.discovery;
+async fn kubernetes(report: &mut Report<'_>, settings: &Settings, own: &crate::NodeName) -> Result<(), Failure> {
     let mut options = doctor::KubernetesOptions::new(own.clone());
-    options.namespace.clone_from(&discovery.kubernetes_namespace);
-    options.selector = discovery.kubernetes_selector.clone().unwrap_or_default();
-    if discovery.kubernetes_selector.is_some() {
-        options.strategy = Some(run::kubernetes_strategy(discovery));
+    options.namespace.clone_from(&settings.name.naming.namespace);
+    let topologies: Vec<_> = settings.topologies.iter().filter_map(|topology| topology.kubernetes.clone()).collect();
+    if topologies.is_empty() {
+        doctor::kubernetes(report, &options).await;
     }
-    doctor::kubernetes(report, &options).await;
+    for topology in topologies {
+        options.namespace = topology.namespace;
+        options.selector = topology.selector;
+        options.strategy = Some(topology.strategy);
+        doctor::kubernetes(report, &options).await;
+    }
     Ok(())
 }
 
 #[cfg(not(feature = "kubernetes"))]
-async fn kubernetes(_: &mut Report<'_>, _: &DoctorArgs, _: &crate::NodeName) -> Result<(), Failure> {
+async fn kubernetes(_: &mut Report<'_>, _: &Settings, _: &crate::NodeName) -> Result<(), Failure> {
     Err(Failure::configuration("--kubernetes: this binary was built without the feature `kubernetes`"))
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::{CookieArgs, Failure};
+use super::Failure;
+use crate::config::{GivenCookie, Source};
 use crate::proto::Cookie;
 
 /// A cookie, and where it came from.
@@ -17,11 +18,9 @@ pub(crate) struct FoundCookie {
 /// Where a cookie came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// `--cookie`.
-    Option,
-    /// `RELEASE_COOKIE`.
-    Environment,
-    /// `--cookie-file`.
+    /// It was given itself: by an option, a variable, or in the configuration file.
+    Given(Source),
+    /// In a file that was named.
     File(PathBuf),
     /// Where a BEAM of the same user looks too.
     Home(PathBuf),
@@ -33,8 +32,8 @@ impl Origin {
     /// How `iex` gets the same cookie, as a part of a shell's command line.
     pub(crate) fn iex_option(&self) -> String {
         match self {
-            Self::Option => " --cookie COOKIE".to_owned(),
-            Self::Environment => " --cookie \"$RELEASE_COOKIE\"".to_owned(),
+            Self::Given(Source::Variable(name)) => format!(" --cookie \"${name}\""),
+            Self::Given(_) => " --cookie COOKIE".to_owned(),
             Self::File(path) => format!(" --cookie \"$(cat '{}')\"", path.display()),
             Self::Home(_) | Self::HomeMade(_) => String::new(),
         }
@@ -44,8 +43,7 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Option => f.write_str("--cookie"),
-            Self::Environment => f.write_str("RELEASE_COOKIE"),
+            Self::Given(source) => source.fmt(f),
             Self::File(path) | Self::Home(path) => f.write_str(&short(path)),
             Self::HomeMade(path) => write!(f, "{}, made now", short(path)),
         }
@@ -61,15 +59,16 @@ pub(crate) enum IfMissing {
     Fail,
 }
 
-/// The cookie that the options, the environment or the home directory give.
-pub(crate) fn cookie(args: &CookieArgs, if_missing: IfMissing) -> Result<FoundCookie, Failure> {
-    if let Some(text) = &args.cookie {
-        let origin = if args.from_environment { Origin::Environment } else { Origin::Option };
-        let cookie = Cookie::new(text).map_err(|error| Failure::configuration(format!("{origin}: {error}")))?;
-        return Ok(FoundCookie { cookie, origin });
-    }
-    if let Some(path) = &args.cookie_file {
-        return Ok(FoundCookie { cookie: read(path)?, origin: Origin::File(path.clone()) });
+/// The cookie that was given, or that the home directory has.
+pub(crate) fn cookie(given: Option<&GivenCookie>, if_missing: IfMissing) -> Result<FoundCookie, Failure> {
+    match given {
+        Some(GivenCookie::Text(cookie, source)) => {
+            return Ok(FoundCookie { cookie: cookie.clone(), origin: Origin::Given(source.clone()) });
+        }
+        Some(GivenCookie::File(path)) => {
+            return Ok(FoundCookie { cookie: read(path)?, origin: Origin::File(path.clone()) });
+        }
+        None => {}
     }
     let candidates = home_cookies();
     let Some(first) = candidates.first() else {
@@ -99,15 +98,24 @@ fn short(path: &Path) -> String {
 
 /// A BEAM of this user does not start with a cookie that others can read; we do.
 fn warn_if_open(path: &Path) {
-    #[cfg(unix)]
-    if let Ok(data) = std::fs::metadata(path)
-        && std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o077 != 0
-    {
+    if others_can_read(path) {
         let path = path.display();
         tracing::warn!(%path, "others can read the cookie, so erl and iex refuse it: chmod 400");
     }
+}
+
+/// True where a file can be read by more than its owner.
+pub(crate) fn others_can_read(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        let mode = std::fs::metadata(path).map(|data| std::os::unix::fs::PermissionsExt::mode(&data.permissions()));
+        mode.is_ok_and(|mode| mode & 0o077 != 0)
+    }
     #[cfg(not(unix))]
-    let _ = path;
+    {
+        let _ = path;
+        false
+    }
 }
 
 /// Where OTP looks: `~/.erlang.cookie`, and the configuration directory from OTP 25 on.

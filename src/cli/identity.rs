@@ -1,8 +1,9 @@
 //! Which name the node gets.
 
-use crate::proto::NodeName;
-
 use super::Failure;
+use crate::config::{Distribution, NameSettings};
+use crate::discovery;
+use crate::proto::NodeName;
 
 /// How a name given by the user is to be completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,60 @@ pub(crate) enum Wish {
     Default(String),
 }
 
+/// The name that is configured: given, that of a release, made for a pod, or by the host.
+pub(crate) fn own_name(settings: &NameSettings) -> Result<NodeName, Failure> {
+    if let Some(name) = &settings.name {
+        return resolve(&Wish::Long(name.clone()));
+    }
+    if let Some(name) = &settings.sname {
+        return resolve(&Wish::Short(name.clone()));
+    }
+    if let Some((Distribution::None, source)) = &settings.distribution {
+        return Err(Failure::configuration(format!("{source}=none asks for a node that nobody can reach"))
+            .advise("set it to name or sname, or name the node with --name or --sname"));
+    }
+    if let Some(name) = &settings.release_node {
+        return resolve(&wish(settings, name));
+    }
+    if settings.pod_ip.is_none() && !settings.among_pods {
+        return name_of_host(settings);
+    }
+    let naming = &settings.naming;
+    let look_up = |variable: &str| match variable {
+        "POD_IP" => settings.pod_ip.map(|ip| ip.to_string()),
+        "NAMESPACE" => naming.namespace.clone().or_else(service_account_namespace),
+        "POD_NAME" => settings.hostname.clone(),
+        "SERVICE_NAME" => naming.service.clone(),
+        "CLUSTER_DOMAIN" => Some(naming.domain.clone()),
+        _ => None,
+    };
+    let own = discovery::own_name(&naming.template, Some(&naming.basename), look_up).map_err(|error| {
+        Failure::configuration(error.to_string())
+            .advise("outside of a pod, give a name by which pods can reach this node: --name myapp@10.0.0.7")
+    })?;
+    Ok(own.name)
+}
+
+/// The name that a node gets which has no other: by the host.
+pub(crate) fn name_of_host(settings: &NameSettings) -> Result<NodeName, Failure> {
+    resolve(&wish(settings, &settings.naming.basename))
+}
+
+fn wish(settings: &NameSettings, name: &str) -> Wish {
+    match settings.distribution {
+        Some((Distribution::Name, _)) => Wish::Long(name.to_owned()),
+        Some((Distribution::Sname, _)) => Wish::Short(name.to_owned()),
+        _ => Wish::Default(name.to_owned()),
+    }
+}
+
+/// The namespace of the pod, as Kubernetes mounts it with the token.
+fn service_account_namespace() -> Option<String> {
+    std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok()
+}
+
 /// The full name.
-pub(crate) fn resolve(wish: &Wish) -> Result<NodeName, Failure> {
+fn resolve(wish: &Wish) -> Result<NodeName, Failure> {
     let host = host_name()?;
     complete(wish, &host)
 }

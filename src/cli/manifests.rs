@@ -15,7 +15,7 @@ mod sidecar;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::Failure;
 use crate::discovery::DEFAULT_CLUSTER_DOMAIN;
@@ -59,8 +59,8 @@ pub(crate) struct ManifestsArgs {
     #[arg(long, requires = "selector")]
     findable: bool,
     /// How pods are called.
-    #[arg(long, value_enum, default_value_t = super::run::Mode::Dns, value_name = "MODE")]
-    mode: super::run::Mode,
+    #[arg(long, value_enum, default_value_t = Mode::Dns, value_name = "MODE")]
+    mode: Mode,
     /// The domain of the Kubernetes cluster.
     #[arg(long, default_value = DEFAULT_CLUSTER_DOMAIN, value_name = "DOMAIN", value_parser = checks::domain)]
     cluster_domain: String,
@@ -79,6 +79,14 @@ pub(crate) struct ManifestsArgs {
     /// Serve health, metrics and status at this port, and let the probes ask there.
     #[arg(long, value_name = "PORT", conflicts_with = "sidecar", value_parser = clap::value_parser!(u16).range(1024..))]
     http: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// basename@a-b-c-d.NAMESPACE.pod.DOMAIN
+    Dns,
+    /// basename@IP
+    Ip,
 }
 
 /// Labels that a pod has to have, all of them.

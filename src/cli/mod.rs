@@ -2,13 +2,16 @@
 //!
 //! Nothing in here knows the protocol; everything is done through the public face of the library.
 
+mod config;
 mod doctor;
 mod failure;
 mod home;
 mod http;
 mod identity;
 mod manifests;
+mod news;
 mod nodes;
+mod options;
 mod output;
 mod run;
 mod stop;
@@ -21,6 +24,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::failure::{EXIT_CODES, Failure};
+use crate::config::{DEFAULT_LOG, GivenCookie, Settings, Source};
+use crate::proto::Cookie;
 
 /// A real member of an Erlang/Elixir cluster that is not a BEAM.
 #[derive(Debug, Parser)]
@@ -35,9 +40,6 @@ pub struct Cli {
     #[arg(long, global = true)]
     log_json: bool,
 }
-
-/// What the driver of discovery has to say is on standard output already, and with it what its client warns of.
-const DEFAULT_LOG: &str = "warn,gusset::discovery::driver=off,kube_runtime=error";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,6 +73,9 @@ enum Command {
     /// Say why a node cannot be reached or found, step by step.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(Box<doctor::DoctorArgs>),
+    /// Show what the configuration comes to, and what can be in it.
+    #[command(after_help = config::EXAMPLES)]
+    Config(Box<config::ConfigArgs>),
     /// Show who is connected, who is wanted and why not, as a running gusset sees it.
     #[command(after_help = nodes::EXAMPLES)]
     Nodes(nodes::NodesArgs),
@@ -106,6 +111,18 @@ impl CookieArgs {
             self.cookie = None;
         }
     }
+
+    /// What was given, if anything.
+    fn given(&self) -> Result<Option<GivenCookie>, Failure> {
+        let Some(text) = &self.cookie else { return Ok(self.cookie_file.clone().map(GivenCookie::File)) };
+        let source = if self.from_environment {
+            Source::Variable("RELEASE_COOKIE".to_owned())
+        } else {
+            Source::Option("cookie")
+        };
+        let cookie = Cookie::new(text).map_err(|error| Failure::configuration(format!("{source}: {error}")))?;
+        Ok(Some(GivenCookie::Text(cookie, source)))
+    }
 }
 
 /// Where EPMD is.
@@ -126,7 +143,10 @@ pub fn command() -> clap::Command {
         // clap cannot take a variable away again, but another one can stand in its place.
         if empty { arg.env(NEVER_SET).hide_env(true) } else { arg }
     }
-    Cli::command().mut_args(unless_empty).mut_subcommands(|command| command.mut_args(unless_empty))
+    fn all_args(command: clap::Command) -> clap::Command {
+        command.mut_args(unless_empty).mut_subcommands(all_args)
+    }
+    all_args(Cli::command())
 }
 
 /// The name of a variable that no system can have.
@@ -136,12 +156,10 @@ fn parse() -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches()?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     let cookie = match &mut cli.command {
-        Command::Run(args) => Some(&mut args.cookie),
         Command::Ping(args) => Some(&mut args.peer.cookie),
         Command::Call(args) => Some(&mut args.peer.cookie),
         Command::Send(args) => Some(&mut args.peer.cookie),
-        Command::Doctor(args) => Some(&mut args.cookie),
-        Command::Names(_) | Command::Nodes(_) | Command::Manifests(_) | Command::Epmd(_) => None,
+        _ => None,
     };
     if let (Some(cookie), Some((_, matches))) = (cookie, matches.subcommand()) {
         cookie.settle(matches);
@@ -152,10 +170,6 @@ fn parse() -> Result<Cli, clap::Error> {
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = parse().unwrap_or_else(|error| error.exit());
-    if let Err(error) = output::log(&cli.log, cli.log_json) {
-        eprintln!("gusset: --log: {error}");
-        return ExitCode::from(2);
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -163,19 +177,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(async {
-        match cli.command {
-            Command::Run(args) => run::run(*args).await,
-            Command::Ping(args) => tools::ping(args).await,
-            Command::Names(args) => tools::names(args).await,
-            Command::Call(args) => tools::call(args).await,
-            Command::Send(args) => tools::send(args).await,
-            Command::Doctor(args) => doctor::doctor(*args).await,
-            Command::Nodes(args) => nodes::nodes(args).await,
-            Command::Manifests(args) => manifests::manifests(&args),
-            Command::Epmd(args) => tools::epmd(args).await,
-        }
-    });
+    let done = runtime.block_on(cli.execute());
     // A look-up in the system's resolver cannot be stopped; nobody waits for it.
     runtime.shutdown_timeout(Duration::from_millis(200));
     match done {
@@ -188,4 +190,31 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+impl Cli {
+    async fn execute(self) -> Result<(), Failure> {
+        if !matches!(self.command, Command::Run(_) | Command::Doctor(_) | Command::Config(_)) {
+            output::log(&self.log, self.log_json)?;
+        }
+        match self.command {
+            Command::Run(args) => run::run(&args, configured(&args.settings)?).await,
+            Command::Doctor(args) => doctor::doctor(&args, configured(&args.settings)?).await,
+            Command::Config(args) => config::config(&args),
+            Command::Ping(args) => tools::ping(args).await,
+            Command::Names(args) => tools::names(args).await,
+            Command::Call(args) => tools::call(args).await,
+            Command::Send(args) => tools::send(args).await,
+            Command::Nodes(args) => nodes::nodes(args).await,
+            Command::Manifests(args) => manifests::manifests(&args),
+            Command::Epmd(args) => tools::epmd(args).await,
+        }
+    }
+}
+
+/// The settled configuration; the log is written as it says.
+fn configured(args: &options::SettingsArgs) -> Result<Settings, Failure> {
+    let settings = args.settle()?;
+    output::log(&settings.log.filter, settings.log.json)?;
+    Ok(settings)
 }

@@ -288,7 +288,7 @@ impl Peer {
     async fn connect(text: &str, args: &PeerArgs) -> Result<Self, Failure> {
         let (target, limit) = (target(text)?, args.timeout);
         let deadline = Instant::now() + limit;
-        let found = home::cookie(&args.cookie, IfMissing::Fail)?;
+        let found = home::cookie(args.cookie.given()?.as_ref(), IfMissing::Fail)?;
         let number = getrandom::u32().map_err(|error| Failure::other(format!("no random numbers: {error}")))?;
         // The peer never dials back, but the style of the name has to be its own: short or long.
         let host = if target.name.is_long() { "127.0.0.1".to_owned() } else { identity::short_host()? };

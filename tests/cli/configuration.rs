@@ -103,15 +103,17 @@ async fn settings_that_cannot_work_are_explained() {
     says(&[], &["--name", "a@localhost"], &["`a@localhost` is no long name", "--sname"]).await;
     says(&[], &["--sname", "a@1.2.3.4"], &["`a@1.2.3.4` is no short name", "--name"]).await;
     says(&[("RELEASE_DISTRIBUTION", "none")], &[], &["RELEASE_DISTRIBUTION=none", "--sname"]).await;
-    says(&[("RELEASE_DISTRIBUTION", "maybe")], &[], &["RELEASE_DISTRIBUTION=maybe", "sname"]).await;
+    says(&[("RELEASE_DISTRIBUTION", "maybe")], &[], &["RELEASE_DISTRIBUTION: `maybe` is none of name, sname, none"])
+        .await;
     says(&[("POD_IP", "10.0.0.7")], &[], &["NAMESPACE", "fieldPath: metadata.namespace"]).await;
-    says(&[("POD_IP", "10.0.0"), ("NAMESPACE", "a")], &[], &["POD_IP is `10.0.0`"]).await;
+    says(&[("POD_IP", "10.0.0"), ("NAMESPACE", "a")], &[], &["POD_IP: `10.0.0` is no IP address"]).await;
     says(&[], &["--discover", "kubernetes"], &["--kubernetes-selector app=myapp"]).await;
-    says(&[], &["--discover", "gossip"], &["gossip", "local-epmd", "kubernetes"]).await;
+    says(&[], &["--discover", "gosip"], &["--discover: `gosip`", "local-epmd", "kubernetes", "did you mean `gossip`?"])
+        .await;
     says(&[], &["--epmd", "none"], &["nobody can ask for the port", "--dist-port"]).await;
     says(&[], &["--dist-port", "9-5"], &["9 is above 5"]).await;
     says(&[], &["--dist-port", "x"], &["`x` is no port"]).await;
-    says(&[("ERL_EPMD_PORT", "0")], &[], &["--epmd-port"]).await;
+    says(&[("ERL_EPMD_PORT", "0")], &[], &["ERL_EPMD_PORT: `0` is no port"]).await;
     says(&[], &["--connect", "nohost"], &["`nohost` is not the name of a node"]).await;
     says(&[], &["--connect", "a@b=c"], &["`c` is no address"]).await;
     says(&[], &["--listen", "everywhere"], &["--listen"]).await;

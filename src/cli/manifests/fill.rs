@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Labels, ManifestsArgs, SecretKey, checks, patch};
-use crate::cli::run::Mode;
+use super::{Labels, ManifestsArgs, Mode, SecretKey, checks, patch};
 use crate::cli::{Failure, home};
 use crate::discovery::DEFAULT_CLUSTER_DOMAIN;
 
