@@ -203,8 +203,8 @@ async fn a_sidecar_goes_into_the_pods_of_a_file_and_leaves_all_else_alone() {
     let template = &set["spec"]["template"];
     assert_eq!(template["metadata"]["labels"], json!({"app": "shop", "beam-cluster": "shop"}));
     let containers = template["spec"]["containers"].as_array().unwrap();
-    assert_eq!(containers[0], json!({"name": "shop", "image": "shop:1", "env": [{"name": "A", "value": "1"}]}));
-    assert_eq!((containers[1]["name"].as_str(), containers.len()), (Some("gusset"), 2));
+    assert_eq!(containers[1], json!({"name": "shop", "image": "shop:1", "env": [{"name": "A", "value": "1"}]}));
+    assert_eq!((containers[0]["name"].as_str(), containers.len()), (Some("gusset"), 2));
     assert_eq!(template["spec"]["serviceAccountName"], "shop");
 
     std::fs::write(

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-/// A strategic merge: maps are merged, `null` takes away, lists of things with a `name` are merged by it; all else is
-/// replaced.
+/// A strategic merge: maps are merged, `null` takes away, lists of things with a `name` are merged by it, with what is
+/// new before what was there; all else is replaced.
 pub(super) fn merge(into: &mut Value, patch: Value) {
     match (into, patch) {
         (Value::Object(into), Value::Object(patch)) => {
@@ -16,10 +16,14 @@ pub(super) fn merge(into: &mut Value, patch: Value) {
             }
         }
         (Value::Array(into), Value::Array(patch)) if patch.iter().all(|item| named(item).is_some()) => {
+            let mut new = 0;
             for item in patch {
                 match into.iter_mut().find(|other| named(other) == named(&item)) {
                     Some(other) => merge(other, item),
-                    None => into.push(item),
+                    None => {
+                        into.insert(new, item);
+                        new += 1;
+                    }
                 }
             }
         }
@@ -62,7 +66,7 @@ mod tests {
             &mut value,
             json!({"list": [{"name": "a", "x": null, "y": {"w": {"v": null}}}, {"name": "b"}], "plain": [3]}),
         );
-        assert_eq!(value, json!({"list": [{"name": "a", "y": {"z": 1, "w": {}}}, {"name": "b"}], "plain": [3]}));
+        assert_eq!(value, json!({"list": [{"name": "b"}, {"name": "a", "y": {"z": 1, "w": {}}}], "plain": [3]}));
     }
 
     #[test]
