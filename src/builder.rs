@@ -235,6 +235,10 @@ impl Mesh for NodeMesh {
         self.0.connected_nodes()
     }
 
+    fn is_connected(&self, name: &NodeName) -> bool {
+        self.0.is_connected(name)
+    }
+
     fn connect(&self, target: DialTarget) -> BoxFuture<'static, Result<(), DialFailure>> {
         let node = self.0.clone();
         async move { node.connect(target).await.map_err(|failed| dial_failure(&failed)) }.boxed()

@@ -257,6 +257,31 @@ async fn a_node_that_its_peers_would_not_find_is_told_why() {
 }
 
 #[tokio::test]
+async fn the_configuration_of_libcluster_joins_the_pods_that_libcluster_would_join() {
+    let kube = require!(Kube::shared().await);
+    let (room, otps) = (kube.namespace().await, [27, 25].map(otp::get));
+    let pods = require!(Pods::new(&room, otps).await);
+    let beam = pods.start(0, COOKIE).await;
+    room.start("beam", &pods.ip(0)).await;
+    room.start("own", &pods.ip(1)).await;
+    let file = format!(
+        "[listen]\naddresses = [\"{ip}\"]\nepmd = \"external\"\n\
+         [topologies.main]\nstrategy = \"Elixir.Cluster.Strategy.Kubernetes\"\n\
+         [topologies.main.config]\nmode = \":dns\"\nkubernetes_node_basename = \"app\"\n\
+         kubernetes_selector = \"app=myapp\"\nkubernetes_namespace = \"{room}\"\n\
+         kubernetes_ip_lookup_mode = \":pods\"\npolling_interval = 10_000\n",
+        ip = pods.ip(1),
+        room = room.name,
+    );
+    let command = require!(binary::command(["run"])).fixture_cookie().epmd(&pods.pods[1].1);
+    std::fs::write(command.home().join("gusset.toml"), file).unwrap();
+    let gusset = command.env("KUBECONFIG", kube.kubeconfig()).env("POD_IP", pods.ip(1)).spawn();
+    gusset.line_with(&format!("{} is up", pods.name(1)), LATER).await;
+    gusset.line_with(&format!("up    {}", pods.name(0)), LATER).await;
+    sees(&beam, &[&pods.name(1)]).await;
+}
+
+#[tokio::test]
 async fn what_a_deployment_has_forgotten_is_said_with_the_lines_that_mend_it() {
     let run = |args: &[&str]| binary::command([&["run", "--discover", "kubernetes"], args].concat());
     let selected = ["--kubernetes-selector", "app=myapp"];
@@ -366,7 +391,7 @@ fn run(args: &[&str], kubeconfig: &Path, room: &Room, ip: &str) -> Result<Gusset
 /// With the environment that the Downward API gives.
 fn run_in(args: &[&str], kubeconfig: &Path, namespace: &str, ip: &str) -> Result<GussetCommand, Missing> {
     let mut args = args.to_vec();
-    args.extend(["--discover", "kubernetes", "--basename", "app"]);
+    args.extend(["--discover", "kubernetes", "--kubernetes-lookup", "pods", "--basename", "app"]);
     if !args.contains(&"--kubernetes-selector") {
         args.extend(["--kubernetes-selector", "app=myapp"]);
     }

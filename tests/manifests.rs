@@ -81,7 +81,8 @@ async fn what_is_printed_the_api_takes_and_its_command_line_and_account_are_enou
     let options = BeamOptions::named("shop@127.0.0.2").address([127, 0, 0, 2].into()).fixed_port(lease.port());
     let beam = Beam::start(&otp, &epmd, options).await;
 
-    let args = ["--namespace", &room.name, "--name", "web-gusset", "--basename", "shop", "--mode", "ip"];
+    // This server has no EndpointSlices of version v1.
+    let args = ["--lookup=pods", "--namespace", &room.name, "--name=web-gusset", "--basename=shop", "--mode=ip"];
     let more = ["--selector", "app=shop,tier=web", "--dist-port", &port, "--http", "9570", "--secret"];
     let objects = printed(&[&args[..], &more].concat()).await;
     assert_eq!(kinds(&objects), [&["Secret"][..], &ALL].concat());
@@ -116,12 +117,35 @@ async fn what_is_printed_the_api_takes_and_its_command_line_and_account_are_enou
 
     for verb in ["get", "list", "watch"] {
         assert!(may(kubeconfig.path(), &room.name, verb, "", "pods").await, "{verb} pods");
-        assert!(may(kubeconfig.path(), &room.name, verb, "discovery.k8s.io", "endpointslices").await, "{verb} slices");
     }
+    let (slices, group) = ("endpointslices", "discovery.k8s.io");
+    assert!(!may(kubeconfig.path(), &room.name, "list", group, slices).await, "what is not looked up");
     for (verb, resource) in [("delete", "pods"), ("get", "secrets"), ("list", "secrets"), ("create", "pods")] {
         assert!(!may(kubeconfig.path(), &room.name, verb, "", resource).await, "{verb} {resource}");
     }
     assert!(!may(kubeconfig.path(), "default", "list", "", "pods").await, "pods of another namespace");
+}
+
+#[tokio::test]
+async fn the_role_is_that_of_what_is_looked_up_and_the_server_agrees() {
+    let kube = require!(Kube::shared().await);
+    for (lookup, group, resource, argument) in [
+        ("slices", "discovery.k8s.io", "endpointslices", "--kubernetes-service=myapp-cluster"),
+        ("endpoints", "", "endpoints", "--kubernetes-service=myapp-cluster"),
+        ("pods", "", "pods", "--kubernetes-selector=beam-cluster=myapp"),
+    ] {
+        let room = kube.namespace().await;
+        let objects = printed(&["--lookup", lookup, "--namespace", &room.name]).await;
+        apply(&room, &objects).await;
+        let args = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"];
+        let args: Vec<&str> = args.as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+        assert!(args.contains(&argument), "{args:?}");
+        let kubeconfig = kubeconfig_of(&room, "gusset", kube.kubeconfig()).await;
+        for (other, other_group) in [("endpointslices", "discovery.k8s.io"), ("endpoints", ""), ("pods", "")] {
+            let allowed = may(kubeconfig.path(), &room.name, "watch", other_group, other).await;
+            assert_eq!(allowed, other == resource, "--lookup {lookup}: {other} of `{group}`");
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::node::{self, atom, builder, connect, event, name_of, until};
 use common::{Beam, BeamOptions, COOKIE, Epmd, LATER, SOON, otp, require, unique, within};
+use gusset::discovery::Static;
 use gusset::net::ConnectError;
 use gusset::node::ConnectFailure;
 use gusset::{Cookie, EpmdMode, Node, NodeEvent};
@@ -164,6 +165,41 @@ async fn a_beam_that_restarts_is_met_again_with_its_new_creation() {
     }
     assert_ne!(creations[0], creations[1]);
     node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_gusset_that_alone_discovers_makes_a_full_mesh_of_beams_that_do_not() {
+    let mut otps = Vec::new();
+    for release in [25, 27, 29] {
+        otps.push(require!(otp::get(release)));
+    }
+    let epmd = Epmd::start(&otps[1]).await;
+    let mut beams = Vec::new();
+    for otp in &otps {
+        beams.push(Beam::start(otp, &epmd, BeamOptions::default()).await);
+    }
+    for beam in &beams {
+        assert_eq!(beam.value("nodes(connected)").await, "[]", "none knows another");
+    }
+    let list = Static::new(beams.iter().map(|beam| name_of(beam).into()));
+    let node = builder(&epmd, &unique("introducer")).discovery(list).start().await.unwrap();
+    let mut all: Vec<_> = beams.iter().map(|beam| beam.node_name.clone()).collect();
+    all.push(node.name().to_string());
+    let all = all.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(",");
+    let meshed = format!("lists:sort([node() | nodes()]) =:= lists:sort([{all}])");
+    for beam in &beams {
+        beam.wait_until(&meshed, LATER).await.unwrap();
+    }
+    // It was needed for the introduction only.
+    node.shutdown().await;
+    let without = format!("lists:sort([node() | nodes()]) =:= lists:sort([{all}] -- [{}])", atom(&node));
+    for beam in &beams {
+        beam.wait_until(&without, SOON).await.unwrap();
+    }
+    for beam in &beams {
+        assert_eq!(beam.value(&without).await, "true");
+        beam.assert_clean_log().await;
+    }
 }
 
 #[tokio::test]

@@ -77,6 +77,7 @@ pub(super) async fn doctor(args: &DoctorArgs, settings: Settings) -> Result<(), 
 async fn kubernetes(report: &mut Report<'_>, settings: &Settings, own: &crate::NodeName) -> Result<(), Failure> {
     let mut options = doctor::KubernetesOptions::new(own.clone());
     options.namespace.clone_from(&settings.name.naming.namespace);
+    options.lookup = crate::discovery::Lookup::EndpointSlices;
     let topologies: Vec<_> = settings.topologies.iter().filter_map(|topology| topology.kubernetes.clone()).collect();
     if topologies.is_empty() {
         doctor::kubernetes(report, &options).await;

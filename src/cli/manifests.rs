@@ -64,6 +64,9 @@ pub(crate) struct ManifestsArgs {
     /// The domain of the Kubernetes cluster.
     #[arg(long, default_value = DEFAULT_CLUSTER_DOMAIN, value_name = "DOMAIN", value_parser = checks::domain)]
     cluster_domain: String,
+    /// What gusset looks up in the API: with `pods` by --selector, else by --service.
+    #[arg(long, value_enum, default_value_t = Lookup::Slices, value_name = "LOOKUP")]
+    lookup: Lookup,
     /// The headless Service for all nodes of the cluster; by default BASENAME-cluster.
     #[arg(long, value_name = "NAME", value_parser = checks::service)]
     service: Option<String>,
@@ -87,6 +90,16 @@ enum Mode {
     Dns,
     /// basename@IP
     Ip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lookup {
+    /// The EndpointSlices of the Service (Kubernetes 1.21 and later)
+    Slices,
+    /// Pods, without any Service
+    Pods,
+    /// The Endpoints of the Service
+    Endpoints,
 }
 
 /// Labels that a pod has to have, all of them.

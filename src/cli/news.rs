@@ -111,7 +111,9 @@ pub(super) fn tell_discovery(output: Output, event: &DiscoveryEvent) {
         DiscoveryEvent::Discovered { target, .. } => ("found", Some(&target.name)),
         DiscoveryEvent::Removed { name, .. } => ("gone", Some(name)),
         DiscoveryEvent::ConnectFailed { name, tell: true, .. } => ("fail", Some(name)),
-        DiscoveryEvent::Degraded { .. } | DiscoveryEvent::NotFindable { .. } => ("warn", None),
+        DiscoveryEvent::Degraded { .. }
+        | DiscoveryEvent::NotFindable { .. }
+        | DiscoveryEvent::ReleaseUnknown { .. } => ("warn", None),
         DiscoveryEvent::Recovered { .. } => ("ok", None),
         _ => return,
     };

@@ -100,7 +100,7 @@ fn show(args: &NodesArgs, body: &str, screen: Screen) -> Result<bool, Failure> {
 fn table(status: &Status) -> String {
     let counts = &status.counts;
     let mut text = format!(
-        "{}{} up {}: {} connected, {} found, {} connecting, {} failed{}\n",
+        "{}{} up {}: {} connected, {} found, {} connecting, {} failed{}{}\n",
         clean(&status.node),
         if status.hidden { " (hidden)" } else { "" },
         age(status.uptime),
@@ -108,11 +108,17 @@ fn table(status: &Status) -> String {
         counts.discovered,
         counts.connecting,
         counts.failed,
+        if counts.held_back > 0 { format!(", {} held back", counts.held_back) } else { String::new() },
         if status.shutting_down { ", leaving" } else { "" },
     );
     for topology in &status.topologies {
         let answered = topology.age.map_or_else(|| "never".to_owned(), |ago| format!("{} ago", age(ago)));
         let error = topology.error.as_ref().map(|error| format!(": {}", clean(error))).unwrap_or_default();
+        let past = topology.last_error.as_ref().filter(|_| topology.error.is_none()).map(|error| {
+            let times: u64 = topology.errors.values().sum();
+            format!(", last error {} ago ({}; {times} in all)", age(error.ago), clean(&error.kind))
+        });
+        let error = past.unwrap_or(error);
         let (name, health) = (clean(&topology.name), clean(&topology.health));
         text.push_str(&format!("{name}: {health}, {} nodes, last answer {answered}{error}\n", topology.size));
     }
@@ -142,6 +148,11 @@ fn why(peer: &Peer) -> String {
     }
     if peer.leaving {
         parts.push("leaving".to_owned());
+    }
+    if let Some(why) = &peer.held_back {
+        let release = peer.release.as_ref().filter(|_| why.contains("release"));
+        let release = release.map(|release| format!(" ({})", clean(release))).unwrap_or_default();
+        parts.push(format!("{}{release}", clean(why).replace('_', " ")));
     }
     if let (None, Some(failure)) = (&peer.link, &peer.failure) {
         let again = failure.retry_in.map(|pause| format!(", next try in {}", age(pause))).unwrap_or_default();
@@ -248,6 +259,19 @@ mod tests {
             [text(3), text(59), text(310), text(7500), text(270_000)],
             ["3.0s", "59s", "5m10s", "2h05m", "3d03h"]
         );
+    }
+
+    #[test]
+    fn who_is_held_back_is_shown_with_the_reason() {
+        let held = |json: serde_json::Value| {
+            let mut peer = serde_json::json!({"name": "b@h", "state": "held_back", "wanted_by": ["pods"], "target": null,
+                "origin": "pod default/b", "leaving": false, "link": null, "failure": null});
+            peer.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+            why(&serde_json::from_value(peer).unwrap())
+        };
+        assert_eq!(held(serde_json::json!({"held_back": "limit_reached", "release": "v1"})), "limit reached");
+        assert_eq!(held(serde_json::json!({"held_back": "other_release", "release": "v1"})), "other release (v1)");
+        assert_eq!(held(serde_json::json!({"held_back": "no_release"})), "no release");
     }
 
     #[test]

@@ -74,7 +74,7 @@ const NODE: &[Key] = &[
     .example("default")
     .variables(&["NAMESPACE", "POD_NAMESPACE", "MY_POD_NAMESPACE", "KUBERNETES_NAMESPACE"])
     .option("kubernetes-namespace"),
-    Key::text("service", "SERVICE", "The headless Service, for names that have it in them (mode `hostname`).")
+    Key::text("service", "SERVICE", "The headless Service: for names that have it in them (mode `hostname`), and to look up where nothing else is said.")
         .example("myapp-headless")
         .variables(&["SERVICE_NAME", "HEADLESS_SERVICE"])
         .option("kubernetes-service"),
@@ -215,4 +215,16 @@ const DISCOVERY: &[Key] = &[
     Key::number("prune_grace", "SECONDS", "How long such a link may break by itself, with prune `after-grace`.")
         .default("120"),
     Key::number("max_dials", "N", "The most dials at a time.").default("32"),
+    Key::number("max_peers", "N", "Dial nobody while so many links are up or being dialled; no limit by default.")
+        .example("50")
+        .option("max-peers"),
+    Key::flag("same_zone_first", "Of those that are due, dial the nodes of our own zone first.")
+        .option("same-zone-first"),
+    Key::text("zone", "ZONE", "Our zone; by default the one that discovery finds for our own pod.")
+        .example("eu-central-1a")
+        .option("zone"),
+    Key::flag("release_gate", "Dial only nodes of our own release.").option("release-gate"),
+    Key::text("release", "RELEASE", "Our release; by default the one that discovery finds for our own pod.")
+        .example("5d4f8c7b9")
+        .option("release"),
 ];

@@ -239,6 +239,11 @@ fn reconcile(values: &Values, problems: &Problems) -> ReconcileConfig {
         other => other,
     };
     config.max_dials = values.or("max_dials", NonZeroUsize::MIN, problems);
+    config.policy.max_peers = values.read("max_peers", problems);
+    config.policy.same_zone_first = values.or("same_zone_first", false, problems);
+    config.policy.own_zone = values.read::<String>("zone", problems).map(Into::into);
+    config.policy.release_gate = values.or("release_gate", false, problems);
+    config.policy.own_release = values.read::<String>("release", problems).map(Into::into);
     config
 }
 

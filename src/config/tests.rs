@@ -224,6 +224,7 @@ polling_interval = 10_000
     assert_eq!(main("selector"), pair("\"app=myapp\"", "gusset.toml:5"));
     assert_eq!(main("cluster_domain"), pair("\"k8s.local\"", "gusset.toml:7"));
     assert_eq!(main("mode"), pair("\"ip\"", "default of Kubernetes"));
+    assert_eq!(main("lookup"), pair("\"endpoints\"", "default of Kubernetes"));
     let notes = settings.notes.join("\n");
     assert!(notes.contains("`kubernetes_selector` is libcluster's word; here it is `selector`"), "{notes}");
     assert!(notes.contains("`polling_interval` has no effect: the API is watched"), "{notes}");
@@ -241,11 +242,27 @@ polling_interval = 10_000
     assert!(problems.contains("Rancher is not there any more"), "{problems}");
 }
 
+#[cfg(feature = "kubernetes")]
+#[test]
+fn what_cannot_work_with_a_lookup_is_said() {
+    let with =
+        |keys: &str| loaded(&format!("[topologies.kubernetes]\n{keys}"), &[], &[]).err().unwrap_or_default().join("\n");
+    assert_eq!(with("selector = \"a=b\"\n"), "");
+    assert_eq!(with("service = \"web\"\n"), "");
+    assert_eq!(with("sources = [\"a=b\", \"x:c=d\", { selector = \"e=f\" }]\n"), "");
+    assert!(with("").contains("which pods are nodes?"));
+    assert!(with("service = \"web\"\nlookup = \"pods\"\n").contains("--kubernetes-selector app=myapp"));
+    assert!(with("sources = []\n").contains("`sources` is empty"));
+    assert!(with("selector = \"a=b\"\nrelease_label = \"x\"\n").contains("use the lookup `pods`"));
+    assert_eq!(with("selector = \"a=b\"\nlookup = \"pods\"\nrelease_label = \"x\"\n"), "");
+    assert!(with("selector = \"a=b\"\nsources = [\"a=b\"]\n").contains("`selector` cannot be used with `sources`"));
+}
+
 /// Keys that a strategy cannot do without.
 const NEEDED: &[(&str, &str)] = &[
-    ("kubernetes", "selector = \"a=b\"\n"),
+    ("kubernetes", "selector = \"a=b\"\nlookup = \"pods\"\n"),
     ("dns", "query = \"q\"\n"),
-    ("auto", "selector = \"a=b\"\nquery = \"q\"\n"),
+    ("auto", "selector = \"a=b\"\nlookup = \"pods\"\nquery = \"q\"\n"),
     ("epmd", "nodes = [\"a@b\"]\n"),
     ("file", "path = \"p\"\n"),
 ];

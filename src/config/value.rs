@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::raw::Raw;
 use super::settings::Distribution;
 use super::suggest::nearest;
+#[cfg(feature = "kubernetes")]
+use crate::discovery::Lookup;
 use crate::discovery::{NameTemplate, Prune};
 use crate::net::{DialTarget, EpmdMode, Family};
 use crate::ops::DEFAULT_HTTP_PORT;
@@ -290,6 +292,28 @@ impl Setting for Family {
             ("first", Self::default()),
         ];
         one_of(raw, &choices)
+    }
+}
+
+/// The same for pods.
+#[cfg(feature = "kubernetes")]
+impl Setting for crate::discovery::Family {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let choices = [
+            ("first", Self::First),
+            ("prefer-v4", Self::PreferV4),
+            ("prefer-v6", Self::PreferV6),
+            ("v4", Self::V4),
+            ("v6", Self::V6),
+        ];
+        one_of(raw, &choices)
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+impl Setting for Lookup {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        one_of(raw, &[("slices", Self::EndpointSlices), ("pods", Self::Pods), ("endpoints", Self::Endpoints)])
     }
 }
 

@@ -22,8 +22,13 @@ impl Backoff {
     pub(super) fn pause(&self, failures: u32, dice: &mut Dice) -> Duration {
         let doublings = failures.saturating_sub(1).min(MAX_DOUBLINGS);
         let pause = self.first.saturating_mul(1 << doublings).min(self.max);
-        pause.saturating_mul(100 - JITTER_PERCENT + dice.below(2 * JITTER_PERCENT + 1)) / 100
+        jittered(pause, JITTER_PERCENT, dice)
     }
+}
+
+/// The pause with a random part of so many percent (at most 100) either way.
+pub(super) fn jittered(pause: Duration, percent: u32, dice: &mut Dice) -> Duration {
+    pause.saturating_mul(100 - percent + dice.below(2 * percent + 1)) / 100
 }
 
 /// A small source of random numbers (xorshift64*). Good for spreading load, and for nothing else.

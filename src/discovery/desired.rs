@@ -69,12 +69,22 @@ pub struct Candidate {
     /// The release that it belongs to, where the strategy was told where to look: nodes of different releases
     /// can be kept apart.
     pub release: Option<Arc<str>>,
+    /// An operator named this very node. It is expected to come back, and is waited for with shorter pauses.
+    pub by_hand: bool,
 }
 
 impl Candidate {
     /// A candidate that is ready.
     pub fn new(target: DialTarget) -> Self {
-        Self { target, state: CandidateState::Ready, origin: String::new(), generation: 0, zone: None, release: None }
+        Self {
+            target,
+            state: CandidateState::Ready,
+            origin: String::new(),
+            generation: 0,
+            zone: None,
+            release: None,
+            by_hand: false,
+        }
     }
 
     /// The same in another state.
@@ -109,6 +119,13 @@ impl Candidate {
     #[must_use]
     pub fn with_release(mut self, release: Option<impl Into<Arc<str>>>) -> Self {
         self.release = release.map(Into::into);
+        self
+    }
+
+    /// The same, named by an operator.
+    #[must_use]
+    pub fn named_by_hand(mut self) -> Self {
+        self.by_hand = true;
         self
     }
 }

@@ -195,8 +195,8 @@ impl Driver {
     fn dialled(&mut self, ended: Result<(NodeName, Result<(), DialFailure>), tokio::task::JoinError>) {
         // A dial catches its own panic and is never aborted while this runs.
         let Ok((name, result)) = ended else { return };
-        if result.is_ok() {
-            self.look_at_links();
+        if result.is_ok() && self.mesh.is_connected(&name) {
+            self.handle(Input::Up(name.clone()));
         }
         self.handle(Input::Dialled { name, result });
     }
@@ -257,6 +257,7 @@ fn log(event: &DiscoveryEvent) {
             tracing::warn!(%topology, kind = error.kind.as_str(), "{event}");
         }
         DiscoveryEvent::NotFindable { topology, own, .. } => tracing::warn!(%topology, %own, "{event}"),
+        DiscoveryEvent::ReleaseUnknown { held_back, .. } => tracing::warn!(held_back, "{event}"),
         DiscoveryEvent::Recovered { topology } => tracing::info!(%topology, "{event}"),
         DiscoveryEvent::ConnectFailed { name, kind, tell: true, .. } => {
             tracing::warn!(peer = %name, %kind, "{event}");

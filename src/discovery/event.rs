@@ -66,8 +66,8 @@ pub enum DiscoveryEvent {
         retry_in: Option<Duration>,
         /// How many dials have failed in a row.
         failures: u32,
-        /// Worth a line: once for each kind of failure, and for a node that is just not up yet only when
-        /// that goes on.
+        /// Worth a line: once for each kind of failure, when it has failed so for 3 s; what needs a person is so
+        /// at once.
         tell: bool,
     },
     /// A link to a node of the set is gone.
@@ -104,6 +104,14 @@ pub enum DiscoveryEvent {
         own: NodeName,
         /// What they would dial instead, if anything.
         called: Option<NodeName>,
+        /// What to change.
+        hint: String,
+    },
+    /// The release gate ([`Policy::release_gate`](super::Policy::release_gate)) cannot decide, so it keeps nodes
+    /// back. Said once, and again when it has been able to in between.
+    ReleaseUnknown {
+        /// How many nodes it keeps back.
+        held_back: usize,
         /// What to change.
         hint: String,
     },
@@ -153,6 +161,12 @@ impl fmt::Display for DiscoveryEvent {
             }
             Self::NotFindable { topology, own, called: None, hint } => {
                 write!(f, "{topology}: this node is `{own}`, which its peers would not find: {hint}")
+            }
+            Self::ReleaseUnknown { held_back, hint } => {
+                write!(
+                    f,
+                    "the release of this node is not known, {held_back} nodes that have one are not dialled: {hint}"
+                )
             }
         }
     }

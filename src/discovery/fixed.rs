@@ -26,8 +26,8 @@ impl Strategy for Static {
     }
 
     fn run(&self, _own: NodeName, report: Reporter) -> BoxFuture<'static, ()> {
-        let candidates = self.targets.iter().map(|target| Candidate::new(target.clone()).with_origin("static list"));
-        report.desired(Desired::new(candidates));
+        let candidate = |target: &DialTarget| Candidate::new(target.clone()).with_origin("static list").named_by_hand();
+        report.desired(Desired::new(self.targets.iter().map(candidate)));
         Box::pin(std::future::ready(()))
     }
 }

@@ -18,6 +18,11 @@ pub trait Mesh: Send + Sync + 'static {
     /// All nodes with a link that is up, hidden ones too: a node that is connected is not dialled again.
     fn connected(&self) -> Vec<NodeName>;
 
+    /// Is there a link to this node that is up? Asked after every dial that went well.
+    fn is_connected(&self, name: &NodeName) -> bool {
+        self.connected().contains(name)
+    }
+
     /// Dials and shakes hands. Ready with `Ok` when a link to the name is up, whoever began it.
     ///
     /// Must end by itself; discovery gives up on it after [`ReconcileConfig::dial_limit`].

@@ -41,14 +41,14 @@ pub use fixed::Static;
 #[cfg(feature = "gossip")]
 pub use gossip::{Gossip, GossipCounters};
 pub use hosts::Hosts;
-#[cfg(feature = "kubernetes")]
-pub use kubernetes::Kubernetes;
 #[cfg(all(feature = "kubernetes", feature = "ops"))]
-pub(crate) use kubernetes::chain;
+pub(crate) use kubernetes::{Census, chain, matches};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{Family, Kubernetes, Lookup};
 pub use local_epmd::LocalEpmd;
 pub use mesh::{DialFailure, FailureKind, Mesh, MeshEvent};
 pub use own_name::{DEFAULT_CLUSTER_DOMAIN, OwnName, OwnNameError, own_name};
-pub use reconcile::{Action, Input, Prune, ReconcileConfig, Reconciler};
+pub use reconcile::{Action, HeldBack, Input, Policy, Prune, ReconcileConfig, Reconciler};
 pub use snapshot::{LinkStatus, PeerStatus, Snapshot, Stats, TopologyStatus};
 pub use strategy::{DiscoveryError, DiscoveryErrorKind, Health, Report, Reporter, Reports, Strategy, TopologyName};
 pub use template::{Facts, NameTemplate, PortRule, TemplateError};

@@ -6,22 +6,29 @@
 //! A link is only ever dropped here when a strategy has *proof* that the peer left, and then as [`Prune`]
 //! says. An error, an empty answer, one with fewer names: none of them drops a link.
 
+mod config;
 mod peer;
+mod policy;
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use self::peer::Peer;
-use self::topology::Topology;
-use super::backoff::{Backoff, Dice};
+use self::config::Setback;
+pub use self::config::{Prune, ReconcileConfig};
+use self::peer::{Dial, Peer, Seen};
+use self::policy::View;
+pub use self::policy::{HeldBack, Policy};
+use self::schedule::Schedule;
+use self::topology::{SELF_CHECK_GRACE, Topology};
+use super::backoff::Dice;
 use super::desired::{Desired, SelfView};
 use super::event::{DiscoveryEvent, Evidence};
 use super::mesh::{DialFailure, FailureKind};
-use super::snapshot::{Snapshot, Stats, TopologyStatus};
+use super::snapshot::{Snapshot, Stats};
 use super::strategy::{DiscoveryError, Health, TopologyName};
 use crate::net::DialTarget;
 use crate::proto::NodeName;
@@ -33,6 +40,9 @@ pub struct Reconciler {
     config: ReconcileConfig,
     topologies: BTreeMap<TopologyName, Topology>,
     peers: BTreeMap<NodeName, Peer>,
+    schedule: Schedule,
+    /// Since when the release gate has been unable to decide about somebody, and whether that was told.
+    blind: Option<(Instant, bool)>,
     stopped: bool,
     dice: Dice,
     stats: Stats,
@@ -72,7 +82,7 @@ pub enum Input {
     },
     /// All links that are up, to set right what news may have missed.
     Connected(Vec<NodeName>),
-    /// A dial has ended. Before one that went well, hand in [`Input::Connected`].
+    /// A dial has ended. Before one that went well, hand in [`Input::Up`].
     Dialled {
         /// The peer.
         name: NodeName,
@@ -102,60 +112,20 @@ pub enum Action {
     Tell(DiscoveryEvent),
 }
 
-/// What becomes of a link to a node that has left for certain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prune {
-    /// It stays until it breaks by itself.
-    Never,
-    /// It may break by itself for so long, then it is dropped.
-    AfterGrace(Duration),
-    /// It is dropped at once.
-    Immediate,
-}
-
-impl Default for Prune {
-    fn default() -> Self {
-        Self::AfterGrace(PRUNE_GRACE)
-    }
-}
-
-/// The knobs. Start from [`ReconcileConfig::default`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReconcileConfig {
-    /// What becomes of links to nodes that left.
-    pub prune: Prune,
-    /// The most dials at a time.
-    pub max_dials: NonZeroUsize,
-    /// Pauses between dials of one node.
-    pub backoff: Backoff,
-    /// Pauses after failures that someone has to mend (a wrong cookie, not allowed).
-    pub backoff_misconfigured: Backoff,
-    /// A link that breaks sooner than this counts as a failure, so that it is not dialled in a tight loop.
-    pub stable_after: Duration,
-    /// A dial that has not ended by then is given up.
-    pub dial_limit: Duration,
-}
-
-impl Default for ReconcileConfig {
-    fn default() -> Self {
-        Self {
-            prune: Prune::default(),
-            max_dials: MAX_DIALS,
-            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
-            backoff_misconfigured: Backoff::new(Duration::from_secs(10), Duration::from_secs(120)),
-            stable_after: Duration::from_secs(10),
-            dial_limit: DIAL_LIMIT,
-        }
-    }
-}
-
 impl Reconciler {
     /// A reconciler for the node `own`.
     pub fn new(own: NodeName, config: ReconcileConfig) -> Self {
-        let stats = Stats::default();
-        let (topologies, peers) = (BTreeMap::new(), BTreeMap::new());
-        Self { own, config, topologies, peers, stopped: false, dice: Dice::seeded(), stats }
+        Self {
+            own,
+            config,
+            topologies: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            schedule: Schedule::default(),
+            blind: None,
+            stopped: false,
+            dice: Dice::seeded(),
+            stats: Stats::default(),
+        }
     }
 
     /// Makes a topology known before its first report. Others become known by their first report.
@@ -163,7 +133,8 @@ impl Reconciler {
         self.topologies.entry(topology).or_default().kind = kind;
     }
 
-    /// Takes in what happened and says what to do.
+    /// Takes in what happened and says what to do. An answer costs as much as it has nodes; everything else is
+    /// about one node, and costs the same however many there are.
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
         let mut out = Vec::new();
         match input {
@@ -181,8 +152,12 @@ impl Reconciler {
             self.prune(now, &mut out);
             self.dial(now, &mut out);
             self.check_self(now, &mut out);
+            self.check_gate(now, &mut out);
         }
-        self.peers.retain(|_, peer| !peer.forgettable(now));
+        while let Some(name) = self.schedule.to_forget(now).cloned() {
+            let Some(peer) = self.peers.remove(&name) else { break };
+            self.schedule.remove(&name, &peer);
+        }
         out
     }
 
@@ -191,28 +166,18 @@ impl Reconciler {
         if self.stopped {
             return None;
         }
-        let in_flight = self.in_flight();
-        let dials = self.peers.values().filter(|peer| peer.dialable() && self.has_slot(peer, in_flight));
-        let dials = dials.map(|peer| peer.due);
-        let prunes = self.peers.values().filter_map(|peer| peer.prune_at(self.config.prune));
         let checks = self.topologies.values().filter_map(Topology::check_at);
-        dials.chain(prunes).chain(checks).min()
+        let gate = self.blind.filter(|(_, told)| !told).map(|(since, _)| since + SELF_CHECK_GRACE);
+        checks.chain(gate).chain(self.schedule.next(&self.config)).min()
     }
 
     /// How things stand.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
-        let topologies = self.topologies.iter().map(|(name, topology)| TopologyStatus {
-            name: name.clone(),
-            kind: topology.kind,
-            health: topology.health.clone(),
-            last_success: topology.last_success.map(|at| now.saturating_duration_since(at)),
-            size: topology.size,
-        });
-        let peers = self.peers.iter().map(|(name, peer)| peer.status(name, now));
+        let full = self.schedule.is_full(&self.config);
         Snapshot {
             own: self.own.clone(),
-            topologies: topologies.collect(),
-            peers: peers.collect(),
+            topologies: self.topologies.iter().map(|(name, topology)| topology.status(name, now)).collect(),
+            peers: self.peers.iter().map(|(name, peer)| peer.status(name, full, now)).collect(),
             stats: self.stats.clone(),
         }
     }
@@ -221,24 +186,27 @@ impl Reconciler {
         self.stats.answers += 1;
         let Desired { peers, gone, me } = desired;
         let state = self.topologies.entry(topology.clone()).or_default();
+        state.answers += 1;
         state.size = peers.len();
         state.last_success = Some(now);
         if state.health == Health::Starting {
             state.health = Health::Healthy;
         }
-        state.look_at_self(&self.own, me, peers.contains_key(&self.own), now);
-        // What others call us is us, even where it is not our name. With another basename it is somebody
-        // else at our address: the node that we are the sidecar of.
-        let also_me = match &state.me {
-            SelfView::Called(name) if name.name() == self.own.name() => Some(name.clone()),
+        // What is at our address under another basename is in our pod: what it belongs to, we do.
+        let called = match &me {
+            SelfView::Called(name) => Some(name),
             _ => None,
         };
+        state.know_self(peers.get(&self.own).or_else(|| peers.get(called?)));
+        // What others call us is us, even where it is not our name. With another basename it is somebody
+        // else at our address: the node that we are the sidecar of.
+        let also_me = called.filter(|name| name.name() == self.own.name()).cloned();
+        state.look_at_self(&self.own, me, peers.contains_key(&self.own), now);
 
         for (name, peer) in &mut self.peers {
-            if peers.contains_key(name) || peer.wanted.remove(topology).is_none() {
+            if peers.contains_key(name) || !peer.lose_interest(topology, now) {
                 continue;
             }
-            peer.lose_interest(now);
             let evidence = if gone.contains(name) { Evidence::Positive } else { Evidence::Absence };
             out.push(Action::Tell(DiscoveryEvent::Removed {
                 topology: topology.clone(),
@@ -257,20 +225,17 @@ impl Reconciler {
                 continue;
             }
             let peer = self.peers.entry(name).or_insert_with(|| Peer::new(now));
-            let (target, state) = (candidate.target.clone(), candidate.state);
+            let state = candidate.state;
+            let seen = peer.want(topology, candidate, now);
+            let target = || peer.wanted.iter().find(|(known, _)| known == topology).map(|(_, c)| c.target.clone());
+            let Some(target) = (seen != Seen::Same).then(target).flatten() else { continue };
             let topology = topology.clone();
-            let before = peer.wanted.get(&topology).map(|known| (known.target.clone(), known.state));
-            match before {
-                None => {
-                    out.push(Action::Tell(DiscoveryEvent::Discovered { topology: topology.clone(), target, state }))
-                }
-                Some(before) if before != (target.clone(), state) => {
-                    out.push(Action::Tell(DiscoveryEvent::Changed { topology: topology.clone(), target, state }));
-                }
-                Some(_) => {}
-            }
-            peer.want(topology, candidate, now);
+            out.push(Action::Tell(match seen {
+                Seen::New => DiscoveryEvent::Discovered { topology, target, state },
+                Seen::Changed | Seen::Same => DiscoveryEvent::Changed { topology, target, state },
+            }));
         }
+        self.settle_all(now);
     }
 
     fn healthy(&mut self, topology: &TopologyName, now: Instant, out: &mut Vec<Action>) {
@@ -284,6 +249,8 @@ impl Reconciler {
     fn failure(&mut self, topology: TopologyName, error: DiscoveryError, now: Instant, out: &mut Vec<Action>) {
         *self.stats.errors.entry(error.kind).or_default() += 1;
         let state = self.topologies.entry(topology.clone()).or_default();
+        *state.errors.entry(error.kind).or_default() += 1;
+        state.last_error = Some((now, error.clone()));
         let (known, since) = match &state.health {
             Health::Degraded { error: before, since } => (before.kind == error.kind, *since),
             _ => (false, now),
@@ -299,32 +266,37 @@ impl Reconciler {
             return;
         }
         let peer = self.peers.entry(name.clone()).or_insert_with(|| Peer::new(now));
-        if peer.up.is_none() {
-            peer.up = Some(now);
-            peer.failure = None;
-            peer.failing_since = None;
-            if !peer.wanted.is_empty() {
-                self.stats.connected += 1;
-                out.push(Action::Tell(DiscoveryEvent::Connected { name }));
-            }
+        if peer.up.is_some() {
+            return;
+        }
+        peer.up = Some(now);
+        peer.forgive();
+        let wanted = !peer.wanted.is_empty();
+        self.settle(&name, now);
+        if wanted {
+            self.stats.connected += 1;
+            out.push(Action::Tell(DiscoveryEvent::Connected { name }));
         }
     }
 
     fn down(&mut self, name: &NodeName, reason: String, now: Instant, out: &mut Vec<Action>) {
+        let waiting = self.schedule.waiting();
         let Some(peer) = self.peers.get_mut(name) else { return };
         let Some(since) = peer.up.take() else { return };
         peer.idle_since = now;
         if now.saturating_duration_since(since) >= self.config.stable_after {
-            peer.failures = 0;
+            (peer.failures, peer.steps) = (0, 0);
             peer.due = now;
         } else {
             peer.failures = peer.failures.saturating_add(1);
-            peer.due = now + self.config.backoff.pause(peer.failures, &mut self.dice);
+            let setback = Setback { kind: None, booting: false, by_hand: peer.by_hand(), waiting };
+            peer.due = now + self.config.pause(setback, &mut peer.steps, &mut self.dice);
         }
         if !peer.wanted.is_empty() {
             self.stats.lost += 1;
             out.push(Action::Tell(DiscoveryEvent::Lost { name: name.clone(), reason }));
         }
+        self.settle(name, now);
     }
 
     fn connected(&mut self, names: Vec<NodeName>, now: Instant, out: &mut Vec<Action>) {
@@ -340,10 +312,12 @@ impl Reconciler {
     }
 
     fn dialled(&mut self, name: NodeName, result: Result<(), DialFailure>, now: Instant, out: &mut Vec<Action>) {
+        let waiting = self.schedule.waiting();
         let Some(peer) = self.peers.get_mut(&name) else { return };
-        peer.dialling = false;
+        let began = peer.dialling.take().map_or(now, |dial| dial.began);
         // Whoever won a simultaneous connect: the link is what counts.
         if peer.up.is_some() {
+            self.settle(&name, now);
             return;
         }
         let failure =
@@ -352,63 +326,55 @@ impl Reconciler {
         peer.idle_since = now;
         let pause = if std::mem::take(&mut peer.news) {
             // What failed is not what we would dial now.
-            peer.failures = 0;
+            (peer.failures, peer.steps) = (0, 0);
             Duration::ZERO
         } else {
             peer.failures = peer.failures.saturating_add(1);
-            let backoff =
-                if failure.kind.needs_a_person() { self.config.backoff_misconfigured } else { self.config.backoff };
-            backoff.pause(peer.failures, &mut self.dice)
+            let booting = peer.is_booting(&self.config, now);
+            let setback = Setback { kind: Some(failure.kind), booting, by_hand: peer.by_hand(), waiting };
+            self.config.pause(setback, &mut peer.steps, &mut self.dice)
         };
         peer.due = now + pause;
-        let as_before = peer.failures > 1 && peer.failure.as_ref().is_some_and(|(_, last)| last.kind == failure.kind);
-        peer.alike = if as_before { peer.alike.saturating_add(1) } else { peer.failures.min(1) };
+        let tell = peer.worth_a_line(failure.kind, began, now);
         peer.failure = Some((now, failure.clone()));
         peer.failing_since.get_or_insert(now);
         out.push(Action::Tell(DiscoveryEvent::ConnectFailed {
-            name,
+            name: name.clone(),
             kind: failure.kind,
             text: failure.text,
             retry_in: (peer.dialable() && !self.stopped).then_some(pause),
             failures: peer.failures,
-            tell: peer.alike == if failure.kind.mends_by_waiting() { PATIENCE } else { 1 },
+            tell,
         }));
+        self.settle(&name, now);
     }
 
     fn prune(&mut self, now: Instant, out: &mut Vec<Action>) {
-        for (name, peer) in &mut self.peers {
-            if peer.prune_at(self.config.prune).is_none_or(|at| at > now) {
-                continue;
-            }
+        while let Some(name) = self.schedule.to_prune(now).cloned() {
+            let Some(peer) = self.peers.get_mut(&name) else { return };
             peer.gone = None;
+            self.settle(&name, now);
             self.stats.pruned += 1;
             let reason = "discovery says that the node has left".to_owned();
             out.push(Action::Disconnect { name: name.clone(), reason: reason.clone() });
-            out.push(Action::Tell(DiscoveryEvent::Pruned { name: name.clone(), reason }));
+            out.push(Action::Tell(DiscoveryEvent::Pruned { name, reason }));
         }
     }
 
     fn dial(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let (mut dialling, mut retries) = self.in_flight();
-        if dialling >= self.config.max_dials.get() {
-            return;
-        }
-        let max_retries = self.max_retries();
-        let mut waiting: Vec<_> = self.peers.values_mut().filter(|peer| peer.dialable() && peer.due <= now).collect();
-        // The untried first, then the ready, then who has waited longest.
-        waiting.sort_by_cached_key(|peer| (peer.failures > 0, peer.best().map(|candidate| candidate.state), peer.due));
-        for peer in waiting {
-            let retry = peer.failures > 0;
-            if dialling >= self.config.max_dials.get() || (retry && retries >= max_retries) {
-                break;
+        while let Some(name) = self.schedule.waited(now).cloned() {
+            if !self.settle(&name, now) {
+                return;
             }
-            let Some(target) = peer.best().map(|candidate| candidate.target.clone()) else { continue };
-            peer.dialling = true;
+        }
+        while let Some(name) = self.schedule.first(&self.config).cloned() {
+            let Some(peer) = self.peers.get_mut(&name) else { return };
+            let Some(target) = peer.best().map(|candidate| candidate.target.clone()) else { return };
+            peer.dialling = Some(Dial { began: now, retry: peer.failures > 0 });
             peer.news = false;
-            dialling += 1;
-            retries += usize::from(retry);
-            self.stats.dials += 1;
             let attempt = peer.failures.saturating_add(1);
+            self.settle(&name, now);
+            self.stats.dials += 1;
             out.push(Action::Tell(DiscoveryEvent::Connecting { target: target.clone(), attempt }));
             out.push(Action::Dial(target));
         }
@@ -433,29 +399,42 @@ impl Reconciler {
         }
     }
 
-    /// How many dials run, and how many of them are to nodes that failed before.
-    fn in_flight(&self) -> (usize, usize) {
-        let dialling = self.peers.values().filter(|peer| peer.dialling);
-        dialling.fold((0, 0), |(all, retries), peer| (all + 1, retries + usize::from(peer.failures > 0)))
+    fn check_gate(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let Some((since, told @ false)) = &mut self.blind else { return };
+        if now.saturating_duration_since(*since) < SELF_CHECK_GRACE {
+            return;
+        }
+        *told = true;
+        let held_back = self.undecided();
+        let hint = "set the own release of the policy, or give this node's pod the label that releases are read from";
+        out.push(Action::Tell(DiscoveryEvent::ReleaseUnknown { held_back, hint: hint.to_owned() }));
     }
 
-    /// A quarter of the slots is kept for nodes that have not failed, so that hundreds of dead addresses,
-    /// each with its time-out, do not keep a new node waiting.
-    fn max_retries(&self) -> usize {
-        let max = self.config.max_dials.get();
-        (max - max / 4).max(1)
+    /// How many nodes are held back because our own release is not known.
+    fn undecided(&self) -> usize {
+        self.peers.values().filter(|peer| peer.held == Some(HeldBack::OwnReleaseUnknown)).count()
     }
 
-    fn has_slot(&self, peer: &Peer, (dialling, retries): (usize, usize)) -> bool {
-        dialling < self.config.max_dials.get() && (peer.failures == 0 || retries < self.max_retries())
+    /// Brings one peer to its place after a change; false when it is not known.
+    fn settle(&mut self, name: &NodeName, now: Instant) -> bool {
+        let Self { own, config, topologies, peers, schedule, .. } = self;
+        let view = View { policy: &config.policy, own, topologies };
+        let Some(peer) = peers.get_mut(name) else { return false };
+        schedule.settle(name, peer, &view, config, now);
+        true
+    }
+
+    /// After an answer: what it says of this node matters for all.
+    fn settle_all(&mut self, now: Instant) {
+        let Self { own, config, topologies, peers, schedule, .. } = self;
+        let view = View { policy: &config.policy, own, topologies };
+        for (name, peer) in peers.iter_mut() {
+            schedule.settle(name, peer, &view, config, now);
+        }
+        if config.policy.release_gate && self.undecided() > 0 {
+            self.blind.get_or_insert((now, false));
+        } else {
+            self.blind = None;
+        }
     }
 }
-
-/// A pod runs some seconds before its node is up: told are only dials that fail so often in a row (some 3 s).
-const PATIENCE: u32 = 3;
-/// Twice the usual `net_ticktime`: by then ticks have ended every link to a node that is really dead.
-const PRUNE_GRACE: Duration = Duration::from_secs(120);
-/// Enough for a large cluster to form in a few round trips, few enough not to look like a port scan.
-const MAX_DIALS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
-/// More than `net_setuptime` (7 s) for each of EPMD, TCP and handshake.
-const DIAL_LIMIT: Duration = Duration::from_secs(30);

@@ -1,11 +1,13 @@
 //! How things stand: for tables, metrics and status pages.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::desired::CandidateState;
 use super::mesh::{DialFailure, FailureKind};
-use super::strategy::{DiscoveryErrorKind, Health, TopologyName};
+use super::reconcile::HeldBack;
+use super::strategy::{DiscoveryError, DiscoveryErrorKind, Health, TopologyName};
 use crate::net::DialTarget;
 use crate::proto::NodeName;
 
@@ -37,6 +39,12 @@ pub struct TopologyStatus {
     pub last_success: Option<Duration>,
     /// How many nodes its last answer has, this one too if it is among them.
     pub size: usize,
+    /// Answers since the start.
+    pub answers: u64,
+    /// Errors since the start, by kind.
+    pub errors: BTreeMap<DiscoveryErrorKind, u64>,
+    /// The last error, and how long ago it was, whatever came after it.
+    pub last_error: Option<(DiscoveryError, Duration)>,
 }
 
 /// One other node.
@@ -51,6 +59,10 @@ pub struct PeerStatus {
     pub state: Option<CandidateState>,
     /// What it was found as.
     pub origin: String,
+    /// The zone it runs in, where that is known.
+    pub zone: Option<Arc<str>>,
+    /// The release it belongs to, where that is known.
+    pub release: Option<Arc<str>>,
     /// The topologies that want it.
     pub wanted_by: Vec<TopologyName>,
     /// It is known for certain to have left.
@@ -81,6 +93,8 @@ pub enum LinkStatus {
         /// When; zero when it waits for its turn.
         retry_in: Duration,
     },
+    /// None, and it is not dialled although it is wanted.
+    HeldBack(HeldBack),
     /// None, and none is wanted (terminating, or no longer in any set).
     Down,
 }

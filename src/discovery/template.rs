@@ -18,7 +18,7 @@ pub struct Facts<'a> {
     pub basename: Option<&'a str>,
     /// The address of the pod.
     pub ip: Option<IpAddr>,
-    /// The host name of the pod (`spec.hostname`, else its own name).
+    /// The host name of the pod (`spec.hostname`, else its own name; of an endpoint its `hostname`).
     pub hostname: Option<&'a str>,
     /// The namespace of the pod.
     pub namespace: Option<&'a str>,
@@ -93,6 +93,15 @@ impl NameTemplate {
         }
         Ok(NodeName::new(name)?)
     }
+
+    /// The first fact that only a pod itself knows: `label.app`.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn asks_pod(&self) -> Option<String> {
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::Fact(fact @ (Fact::Label(_) | Fact::Annotation(_))) => Some(fact.to_string()),
+            Piece::Fact(_) | Piece::Text(_) => None,
+        })
+    }
 }
 
 /// Where the distribution port of a pod is written.
@@ -103,9 +112,10 @@ pub enum PortRule {
     Epmd,
     /// All listen on this one, without EPMD.
     Fixed(u16),
-    /// In this annotation. A pod without it is asked through EPMD.
+    /// In this annotation of the pod. A pod without it is asked through EPMD.
     Annotation(String),
-    /// A container port has this name. A pod without one is asked through EPMD.
+    /// A container port, or a port of the EndpointSlice or the Endpoints, has this name. A pod without one is asked
+    /// through EPMD.
     Named(String),
 }
 

@@ -94,6 +94,11 @@ impl Node {
         names
     }
 
+    /// Is there a connection to this node, visible or hidden?
+    pub fn is_connected(&self, name: &NodeName) -> bool {
+        self.0.peers.get(name.as_atom()).is_some()
+    }
+
     /// Connects to a node, unless it is connected.
     ///
     /// # Errors

@@ -88,10 +88,14 @@ fn cluster(status: &Status, unchanged_for: Duration, config: &ReadyConfig) -> (b
         return (false, format!("{so_far}; {missing} found and not connected{}", failing(status)));
     }
     let (need, have) = (config.stable_for, unchanged_for);
+    let nobody = match counts.held_back {
+        0 => "nobody else is to be found".to_owned(),
+        held => format!("nobody else is to be dialled ({held} held back)"),
+    };
     if have < need {
-        return (false, format!("{so_far}; nobody else is to be found, stable for {have:.1?} of {need:?}"));
+        return (false, format!("{so_far}; {nobody}, stable for {have:.1?} of {need:?}"));
     }
-    (true, format!("{so_far}, but nobody else is to be found, stable for {need:?}"))
+    (true, format!("{so_far}, but {nobody}, stable for {need:?}"))
 }
 
 /// `: 2 refused, 1 wrong_cookie`.
@@ -150,6 +154,14 @@ mod tests {
         let (is, why) = ready(serde_json::json!({}), 4);
         assert!(!is && why.contains("stable for 4.0s of 5s"), "{why}");
         assert!(ready(serde_json::json!({}), 5).0);
+    }
+
+    #[test]
+    fn who_keeps_all_others_back_is_the_first_of_its_cluster_and_says_so() {
+        let held = serde_json::json!({"counts": {"discovered": 3, "held_back": 3}});
+        let (is, why) = ready(held.clone(), 4);
+        assert!(!is && why.contains("nobody else is to be dialled (3 held back)"), "{why}");
+        assert!(ready(held, 5).0);
     }
 
     #[test]

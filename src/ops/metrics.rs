@@ -4,11 +4,12 @@
 //! What a BEAM exports about its distribution (`prometheus_vm_dist_collector` of prometheus.erl) has the same names
 //! and types here, so that dashboards made for it show this node too.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 use std::time::{Duration, SystemTime};
 
 use super::observer::Record;
-use super::status::{Connected, Peer, PeerState, Status};
+use super::status::{Connected, PeerState, Status};
 use crate::discovery::Stats;
 
 /// All metrics.
@@ -70,18 +71,20 @@ fn cluster(out: &mut Text, status: &Status, record: &Record) {
         ("connecting", counts.connecting),
         ("waiting", counts.waiting),
         ("failed", counts.failed),
+        ("held_back", counts.held_back),
         ("draining", counts.draining),
     ] {
         family.sample(&[("state", state)], count);
     }
     let mut family = out.family("gusset_cluster_failing_nodes", "gauge", "Nodes whose last dial failed, by reason.");
-    let mut kinds = std::collections::BTreeMap::<&str, usize>::new();
-    let failed = |peer: &&Peer| peer.state == PeerState::Failed;
-    for failure in status.peers.iter().filter(failed).filter_map(|peer| peer.failure.as_ref()) {
-        *kinds.entry(&failure.kind).or_default() += 1;
-    }
-    for (kind, count) in kinds {
+    let failed = status.peers.iter().filter(|peer| peer.state == PeerState::Failed);
+    for (kind, count) in counted(failed.filter_map(|peer| Some(peer.failure.as_ref()?.kind.as_str()))) {
         family.sample(&[("reason", kind)], count);
+    }
+    let help = "Nodes that the policy keeps from being dialled, by reason.";
+    let mut family = out.family("gusset_cluster_held_back_nodes", "gauge", help);
+    for (why, count) in counted(status.peers.iter().filter_map(|peer| peer.held_back.as_deref())) {
+        family.sample(&[("reason", why)], count);
     }
     out.family("gusset_nodeup_total", "counter", "Connections that came up, from either side.").sample(&[], record.ups);
     out.family("gusset_nodedown_total", "counter", "Connections that went down.").sample(&[], record.downs);
@@ -91,6 +94,14 @@ fn cluster(out: &mut Text, status: &Status, record: &Record) {
         family.sample(&[("state", "known")], global.known.len());
         family.sample(&[("state", "synced")], global.synced.len());
     }
+}
+
+fn counted<'a>(words: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for word in words {
+        *counts.entry(word).or_default() += 1;
+    }
+    counts
 }
 
 fn discovery(out: &mut Text, status: &Status, stats: &Stats, record: &Record) {
@@ -108,13 +119,25 @@ fn discovery(out: &mut Text, status: &Status, stats: &Stats, record: &Record) {
     out.family("gusset_links_lost_total", "counter", "Links to wanted nodes that were lost.").sample(&[], stats.lost);
     out.family("gusset_links_pruned_total", "counter", "Links dropped because discovery knew that the node had left.")
         .sample(&[], stats.pruned);
-    out.family("gusset_discovery_updates_total", "counter", "Answers of all topologies.").sample(&[], stats.answers);
-    let mut family = out.family("gusset_discovery_errors_total", "counter", "Errors of all topologies, by kind.");
-    for (kind, count) in &stats.errors {
-        family.sample(&[("kind", kind.as_str())], *count);
-    }
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
     let topologies = &status.topologies;
+    let mut family = out.family("gusset_discovery_updates_total", "counter", "Answers of a topology.");
+    for topology in topologies {
+        family.sample(&[("topology", &topology.name)], topology.answers);
+    }
+    let mut family = out.family("gusset_discovery_errors_total", "counter", "Errors of a topology, by kind.");
+    for topology in topologies {
+        for (kind, count) in &topology.errors {
+            family.sample(&[("topology", &topology.name), ("kind", kind)], *count);
+        }
+    }
+    let name = "gusset_discovery_last_error_timestamp_seconds";
+    let help = "When a topology last had an error, in seconds since 1970, and its kind.";
+    let mut family = out.family(name, "gauge", help);
+    for (topology, error) in topologies.iter().filter_map(|topology| Some((topology, topology.last_error.as_ref()?))) {
+        let labels = [("topology", topology.name.as_str()), ("kind", &error.kind)];
+        family.sample(&labels, now - error.ago.as_secs_f64());
+    }
     let mut family = out.family("gusset_discovery_age_seconds", "gauge", "How long ago a topology last had an answer.");
     for (topology, age) in topologies.iter().filter_map(|topology| Some((topology, topology.age?))) {
         family.sample(&[("topology", &topology.name)], age.as_secs_f64());

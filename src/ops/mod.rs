@@ -21,4 +21,4 @@ pub use health::{Readiness, ReadyConfig};
 #[cfg(feature = "ops")]
 pub use http::{DEFAULT_HTTP_PORT, HttpServer};
 pub use observer::Observer;
-pub use status::{Connected, Counts, GlobalView, LastFailure, Peer, PeerState, Status, Topology};
+pub use status::{Connected, Counts, GlobalView, LastError, LastFailure, Peer, PeerState, Status, Topology};

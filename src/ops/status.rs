@@ -61,6 +61,9 @@ pub struct Counts {
     pub waiting: usize,
     /// Wanted, and the last dial failed.
     pub failed: usize,
+    /// Wanted, and not dialled because the policy says so.
+    #[serde(default)]
+    pub held_back: usize,
     /// Wanted and on its way out, connected or not.
     pub draining: usize,
 }
@@ -80,6 +83,15 @@ pub struct Peer {
     pub wanted_by: Vec<String>,
     /// What it was found as (`pod default/web-0`); empty when nobody said.
     pub origin: String,
+    /// The zone it runs in, where that is known.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// The release it belongs to, where that is known.
+    #[serde(default)]
+    pub release: Option<String>,
+    /// Why it is not dialled, in a word ([`HeldBack::as_str`](crate::discovery::HeldBack::as_str)).
+    #[serde(default)]
+    pub held_back: Option<String>,
     /// Where it is dialled, as `NODE=IP:PORT`; `None` when it is not wanted.
     pub target: Option<String>,
     /// Discovery says that it is on its way out, or has left.
@@ -102,6 +114,8 @@ pub enum PeerState {
     Waiting,
     /// Wanted, and the last dial failed.
     Failed,
+    /// Wanted, and not dialled because the policy says so ([`Peer::held_back`]).
+    HeldBack,
     /// Not connected and on its way out, so it is not dialled.
     Draining,
     /// Not connected and not wanted any more.
@@ -116,6 +130,7 @@ impl PeerState {
             Self::Connecting => "connecting",
             Self::Waiting => "waiting",
             Self::Failed => "failed",
+            Self::HeldBack => "held_back",
             Self::Draining => "draining",
             Self::Gone => "gone",
         }
@@ -184,6 +199,28 @@ pub struct Topology {
     pub age: Option<Duration>,
     /// How many nodes its last answer has, this one too if it is among them.
     pub size: usize,
+    /// Answers since the start.
+    #[serde(default)]
+    pub answers: u64,
+    /// Errors since the start, by kind.
+    #[serde(default)]
+    pub errors: BTreeMap<String, u64>,
+    /// Its last trouble, also when it is over.
+    #[serde(default)]
+    pub last_error: Option<LastError>,
+}
+
+/// The last trouble of a topology.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LastError {
+    /// The kind, in a word ([`DiscoveryErrorKind::as_str`](crate::discovery::DiscoveryErrorKind::as_str)).
+    pub kind: String,
+    /// What failed, and what to do.
+    pub text: String,
+    /// How long ago that was.
+    #[serde(rename = "ago_seconds", with = "seconds")]
+    pub ago: Duration,
 }
 
 /// What `global` sees.
@@ -245,6 +282,7 @@ impl Counts {
                 PeerState::Connecting => counts.connecting += 1,
                 PeerState::Waiting => counts.waiting += 1,
                 PeerState::Failed => counts.failed += 1,
+                PeerState::HeldBack => counts.held_back += 1,
                 PeerState::Draining | PeerState::Gone => {}
             }
         }
@@ -279,6 +317,11 @@ fn wanted_peer(name: String, status: &PeerStatus, link: Option<PeerInfo>) -> Pee
     };
     peer.wanted_by = status.wanted_by.iter().map(ToString::to_string).collect();
     peer.origin.clone_from(&status.origin);
+    peer.zone = status.zone.as_deref().map(str::to_owned);
+    peer.release = status.release.as_deref().map(str::to_owned);
+    if let (None, LinkStatus::HeldBack(why)) = (&link, status.link) {
+        peer.held_back = Some(why.as_str().to_owned());
+    }
     peer.target = status.target.as_ref().map(ToString::to_string);
     peer.leaving = status.gone || status.state == Some(CandidateState::Terminating);
     if link.is_none() {
@@ -301,6 +344,7 @@ fn wanted_peer(name: String, status: &PeerStatus, link: Option<PeerInfo>) -> Pee
 fn unlinked(status: &PeerStatus) -> PeerState {
     match status.link {
         LinkStatus::Dialling => PeerState::Connecting,
+        LinkStatus::HeldBack(_) => PeerState::HeldBack,
         _ if status.wanted_by.is_empty() => PeerState::Gone,
         _ if status.state == Some(CandidateState::Terminating) => PeerState::Draining,
         _ if status.last_failure.is_some() => PeerState::Failed,
@@ -329,6 +373,9 @@ fn nobody(name: String) -> Peer {
         since: None,
         wanted_by: Vec::new(),
         origin: String::new(),
+        zone: None,
+        release: None,
+        held_back: None,
         target: None,
         leaving: false,
         link: None,
@@ -351,5 +398,12 @@ fn topology(status: TopologyStatus) -> Topology {
         degraded_for,
         age: status.last_success,
         size: status.size,
+        answers: status.answers,
+        errors: status.errors.iter().map(|(kind, count)| (kind.as_str().to_owned(), *count)).collect(),
+        last_error: status.last_error.map(|(error, ago)| LastError {
+            kind: error.kind.as_str().to_owned(),
+            text: error.to_string(),
+            ago,
+        }),
     }
 }

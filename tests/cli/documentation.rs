@@ -24,6 +24,14 @@ fn rows(section: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
+/// The rows of the options of a section: option, variable, default.
+fn documented(heading: &str) -> BTreeSet<(String, String, String)> {
+    let code = |cell: &str| cell.trim_matches('`').split(['`', ' ', '[']).next().unwrap_or_default().to_owned();
+    let rows = rows(section(heading));
+    let options = rows.iter().filter(|cells| cells[0].starts_with("`--"));
+    options.map(|cells| (code(cells[0]), code(cells[1]), code(cells[2]))).collect()
+}
+
 /// `--name`, variable and default of each option that a user can see.
 fn options(command: &Command) -> BTreeSet<(String, String, String)> {
     let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
@@ -42,17 +50,23 @@ fn options(command: &Command) -> BTreeSet<(String, String, String)> {
 #[test]
 fn the_guide_has_every_option_with_its_variable_and_default() {
     let command = gusset::cli::command();
-    let code = |cell: &str| cell.trim_matches('`').split(['`', ' ']).next().unwrap_or_default().to_owned();
     let mut global = command.get_arguments().filter(|arg| arg.is_global_set()).filter_map(|arg| arg.get_long());
     assert!(global.all(|long| section("Every command").contains(&format!("`--{long}"))));
     for sub in command.get_subcommands() {
-        let documented: BTreeSet<_> = rows(section(&format!("gusset {}", sub.get_name())))
-            .iter()
-            .filter(|cells| cells[0].starts_with("`--"))
-            .map(|cells| (code(cells[0]), code(cells[1]), code(cells[2])))
-            .collect();
-        assert_eq!(documented, options(sub), "gusset {}", sub.get_name());
+        let mut expected = documented(&format!("gusset {}", sub.get_name()));
+        // What has subcommands has their options.
+        let commands: Vec<&Command> = sub.get_subcommands().chain([sub]).collect();
+        if commands.iter().any(|command| is_configured(command)) {
+            expected.append(&mut documented("Settings"));
+        }
+        let there: BTreeSet<_> = commands.into_iter().flat_map(options).collect();
+        assert_eq!(expected, there, "gusset {}", sub.get_name());
     }
+}
+
+/// Whether a command takes the settings.
+fn is_configured(command: &Command) -> bool {
+    command.get_arguments().any(|arg| arg.get_long() == Some("config"))
 }
 
 #[test]

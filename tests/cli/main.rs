@@ -9,6 +9,7 @@ mod configuration;
 mod documentation;
 mod failures;
 mod run;
+mod settings;
 mod tools;
 
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Labels, ManifestsArgs, Mode, SecretKey, checks, patch};
+use super::{Labels, Lookup, ManifestsArgs, Mode, SecretKey, checks, patch};
 use crate::cli::{Failure, home};
 use crate::discovery::DEFAULT_CLUSTER_DOMAIN;
 
@@ -10,6 +10,8 @@ const RBAC: &str = include_str!("../../../interop/kubernetes/base/rbac.yaml");
 const SERVICE: &str = include_str!("../../../interop/kubernetes/base/service.yaml");
 const DEPLOYMENT: &str = include_str!("../../../interop/kubernetes/gusset/deployment.yaml");
 const NETWORK_POLICY: &str = include_str!("../../../interop/kubernetes/gusset/networkpolicy.yaml");
+const PODS_ROLE: &str = include_str!("../../../interop/kubernetes/pods/role.yaml");
+const ENDPOINTS_ROLE: &str = include_str!("../../../interop/kubernetes/endpoints/role.yaml");
 const HTTP_DEPLOYMENT: &str = include_str!("../../../interop/kubernetes/http/deployment.yaml");
 const HTTP_NETWORK_POLICY: &str = include_str!("../../../interop/kubernetes/http/networkpolicy.yaml");
 
@@ -37,6 +39,7 @@ pub(super) struct Facts {
     labelled: bool,
     mode: Mode,
     domain: String,
+    lookup: Lookup,
     service: String,
     cookie: SecretKey,
     secret: bool,
@@ -89,6 +92,7 @@ impl Facts {
             labelled,
             mode: args.mode,
             domain: args.cluster_domain.clone(),
+            lookup: args.lookup,
             service,
             cookie,
             secret: args.secret,
@@ -109,7 +113,10 @@ impl Facts {
             "myapp-cluster" => self.service.clone(),
             "myapp-cookie" => self.cookie.secret.clone(),
             "--basename=myapp" => format!("--basename={}", self.basename),
-            "--kubernetes-selector=beam-cluster=myapp" => format!("--kubernetes-selector={}", self.selector()),
+            "--kubernetes-service=myapp-cluster" => match self.lookup {
+                Lookup::Pods => format!("--kubernetes-selector={}", self.selector()),
+                Lookup::Slices | Lookup::Endpoints => format!("--kubernetes-service={}", self.service),
+            },
             "9100" => self.dist_port.to_string(),
             "9101" => self.sidecar_port().to_string(),
             ":9569" => format!(":{}", self.http?),
@@ -170,8 +177,14 @@ impl Facts {
 
     /// What the command line has and the files have not.
     pub(super) fn add_options(&self, container: &mut Value) -> Option<()> {
+        let args = container.get_mut("args")?.as_array_mut()?;
+        match self.lookup {
+            Lookup::Slices => {}
+            Lookup::Pods => args.push(json!("--kubernetes-lookup=pods")),
+            Lookup::Endpoints => args.push(json!("--kubernetes-lookup=endpoints")),
+        }
         if self.mode == Mode::Ip {
-            container.get_mut("args")?.as_array_mut()?.push(json!("--mode=ip"));
+            args.push(json!("--mode=ip"));
         }
         if self.domain != DEFAULT_CLUSTER_DOMAIN {
             let variable = json!({"name": "CLUSTER_DOMAIN", "value": self.domain});
@@ -202,6 +215,15 @@ pub(super) fn common(facts: &Facts) -> Result<Vec<Document>, Failure> {
     }
     for file in [RBAC, SERVICE] {
         documents.extend(read(file)?);
+    }
+    let role = match facts.lookup {
+        Lookup::Slices => return Ok(documents),
+        Lookup::Pods => value(PODS_ROLE),
+        Lookup::Endpoints => value(ENDPOINTS_ROLE),
+    };
+    let role = role.ok_or_else(broken)?;
+    for document in documents.iter_mut().filter(|document| document.kind() == "Role") {
+        patch::apply(&mut document.object, &role).ok_or_else(broken)?;
     }
     Ok(documents)
 }

@@ -27,16 +27,19 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// Which addresses count, shared with Kubernetes.
-pub(super) const FAMILY: &[Key] =
-    &[Key::text("family", "FAMILY", "Which addresses count, of those that have several.")
-        .default("prefer-v4")
-        .choices(&[
-            ("prefer-v4", "IPv4, else IPv6"),
-            ("prefer-v6", "IPv6, else IPv4"),
-            ("v4", "IPv4 only"),
-            ("v6", "IPv6 only"),
-            ("first", "the first one that is listed"),
-        ])];
+pub(super) const FAMILY: &[Key] = &[Key::text(
+    "family",
+    "FAMILY",
+    "Which address counts, of those that a node has; by default `first`, for DNS `prefer-v4`.",
+)
+.example("prefer-v4")
+.choices(&[
+    ("first", "the first one that is listed (for DNS: `prefer-v4`)"),
+    ("prefer-v4", "IPv4, else IPv6"),
+    ("prefer-v6", "IPv6, else IPv4"),
+    ("v4", "IPv4 only"),
+    ("v6", "IPv6 only"),
+])];
 
 pub(super) const KIND: StrategyKind = StrategyKind {
     name: "dns",
@@ -85,7 +88,7 @@ mod strategy {
             .template(naming.template)
             .cluster_domain(naming.domain)
             .name_servers(servers.into_iter().map(|NameServer(address)| address))
-            .family(values.or("family", Family::default(), problems));
+            .family(values.read("family", problems).unwrap_or(Family::default()));
         if values.or("srv_ports", false, problems) {
             strategy = strategy.use_srv_ports();
         }

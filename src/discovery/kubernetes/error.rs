@@ -4,16 +4,17 @@ use std::error::Error;
 
 use kube::runtime::watcher;
 
+use super::lookup::{Lookup, Source, Wanted};
 use crate::discovery::strategy::{DiscoveryError, DiscoveryErrorKind};
 
-/// Explains why pods cannot be listed or watched.
-pub(super) fn watch_error(error: &watcher::Error, namespace: &str, selector: &str) -> DiscoveryError {
+/// Explains why a source cannot be listed or watched.
+pub(super) fn watch_error(error: &watcher::Error, source: &Source) -> DiscoveryError {
     match error {
-        watcher::Error::InitialListFailed(error) => request_error(error, "list", namespace, selector),
+        watcher::Error::InitialListFailed(error) => request_error(error, "list", source),
         watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-            request_error(error, "watch", namespace, selector)
+            request_error(error, "watch", source)
         }
-        watcher::Error::WatchError(status) => status_error(status, "watch", namespace, selector),
+        watcher::Error::WatchError(status) => status_error(status, "watch", source),
         watcher::Error::NoResourceVersion => {
             DiscoveryError::new(DiscoveryErrorKind::Other, "the Kubernetes API gave a list without a resource version")
         }
@@ -28,6 +29,11 @@ pub(super) fn has_expired(error: &watcher::Error) -> bool {
         watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == GONE,
         _ => false,
     }
+}
+
+/// True when the rest of a long list is no longer kept: routine, unless it goes on.
+pub(super) fn is_lost_page(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == GONE)
 }
 
 /// Explains why no client can be made.
@@ -61,38 +67,48 @@ pub(super) fn silence(step: &str, limit: std::time::Duration) -> DiscoveryError 
         .with_fix(CHECK_THE_WAY)
 }
 
-fn request_error(error: &kube::Error, verb: &str, namespace: &str, selector: &str) -> DiscoveryError {
+/// Explains the answer to a single request.
+pub(super) fn request_error(error: &kube::Error, verb: &str, source: &Source) -> DiscoveryError {
+    let lookup = source.lookup;
     match error {
-        kube::Error::Api(status) => status_error(status, verb, namespace, selector),
+        kube::Error::Api(status) => status_error(status, verb, source),
         kube::Error::Auth(_) => {
             let text = format!("there are no credentials for the Kubernetes API: {}", chain(error));
             DiscoveryError::new(DiscoveryErrorKind::Unauthorized, text).with_fix(CHECK_CREDENTIALS)
         }
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
-            let text = format!("the Kubernetes API cannot be reached to {verb} pods: {}", chain(error));
+            let text = format!("the Kubernetes API cannot be reached to {verb} {lookup}: {}", chain(error));
             DiscoveryError::new(DiscoveryErrorKind::Unreachable, text).with_fix(CHECK_THE_WAY)
         }
         _ => {
-            let text = format!("cannot {verb} pods in namespace `{namespace}`: {}", chain(error));
+            let text = format!("cannot {verb} {lookup} in namespace `{}`: {}", source.namespace(), chain(error));
             DiscoveryError::new(DiscoveryErrorKind::Other, text)
         }
     }
 }
 
-fn status_error(status: &kube::core::Status, verb: &str, namespace: &str, selector: &str) -> DiscoveryError {
-    let (code, message) = (status.code, &status.message);
-    let said =
-        format!("the Kubernetes API answered {code} when asked to {verb} pods in namespace `{namespace}`: {message}");
+fn status_error(status: &kube::core::Status, verb: &str, source: &Source) -> DiscoveryError {
+    let (code, message, lookup, namespace) = (status.code, &status.message, source.lookup, source.namespace());
+    let said = format!(
+        "the Kubernetes API answered {code} when asked to {verb} {lookup} in namespace `{namespace}`: {message}"
+    );
     match code {
         401 => DiscoveryError::new(DiscoveryErrorKind::Unauthorized, said).with_fix(CHECK_CREDENTIALS),
         403 => DiscoveryError::new(DiscoveryErrorKind::Forbidden, said).with_fix(format!(
-            "add to a Role in namespace `{namespace}` the rule {{apiGroups: [\"\"], resources: [\"pods\"], verbs: \
-             [\"get\", \"list\", \"watch\"]}} and bind it (RoleBinding) to the ServiceAccount of this pod"
+            "add to a Role in namespace `{namespace}` the rule {} and bind it (RoleBinding) to the ServiceAccount of this \
+             pod",
+            lookup.rule()
         )),
-        400 => DiscoveryError::new(DiscoveryErrorKind::Config, said).with_fix(format!(
-            "the label selector is `{selector}`; write it as kubectl takes it: app=myapp,tier!=batch"
-        )),
-        404 => DiscoveryError::new(DiscoveryErrorKind::NotFound, said),
+        400 => DiscoveryError::new(DiscoveryErrorKind::Config, said).with_fix(match &source.wanted {
+            Wanted::Labels(selector) => {
+                format!("the label selector is `{selector}`; write it as kubectl takes it: app=myapp,tier!=batch")
+            }
+            Wanted::Named(name) => format!("the service is `{name}`; give its name in the namespace, as kubectl takes it"),
+        }),
+        404 => DiscoveryError::new(DiscoveryErrorKind::NotFound, said).with_fix(match lookup {
+            Lookup::EndpointSlices => OLD_SERVER,
+            Lookup::Pods | Lookup::Endpoints => NO_SERVER,
+        }),
         _ => DiscoveryError::new(DiscoveryErrorKind::Other, said),
     }
 }
@@ -113,6 +129,9 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 const GONE: u16 = 410;
+const OLD_SERVER: &str = "this API server has no discovery.k8s.io/v1, which came with Kubernetes 1.21: use the lookup \
+                          `endpoints` or `pods`";
+const NO_SERVER: &str = "check that the server of the kubeconfig is a Kubernetes API";
 const CHECK_THE_WAY: &str = "check that the API server is up, and that a NetworkPolicy lets this pod reach it \
                              (KUBERNETES_SERVICE_HOST, or the server of the kubeconfig)";
 const CHECK_CREDENTIALS: &str = "check the ServiceAccount of this pod (automountServiceAccountToken must not be false), \

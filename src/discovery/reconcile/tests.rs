@@ -1,7 +1,12 @@
 //! The rules, one by one, under a clock that only these tests move.
 
-use std::net::IpAddr;
+mod pauses;
+mod policy;
 
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+
+use super::config::PRUNE_GRACE;
 use super::*;
 use crate::discovery::{Candidate, CandidateState, DiscoveryErrorKind, LinkStatus};
 
@@ -130,10 +135,6 @@ impl World {
     }
 }
 
-fn near(pause: Duration, secs: f64) -> bool {
-    (secs * 0.8..=secs * 1.2).contains(&pause.as_secs_f64())
-}
-
 #[test]
 fn all_that_are_wanted_are_dialled_at_once_except_ourselves() {
     let mut world = World::new();
@@ -199,55 +200,6 @@ fn many_dead_nodes_leave_room_for_a_new_one() {
 }
 
 #[test]
-fn pauses_between_dials_double_with_a_jitter_up_to_a_limit() {
-    let mut world = World::new();
-    world.answer(candidates(&["a"]));
-    for secs in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
-        world.failed("a", FailureKind::Refused);
-        let pause = world.retry_in();
-        assert!(near(pause, secs), "{pause:?} is not about {secs} s");
-        let dialled = world.pass(Duration::from_secs(40));
-        assert_eq!(dialled, [("a".to_owned(), pause)]);
-    }
-}
-
-#[test]
-fn what_only_a_person_can_mend_is_tried_less_often() {
-    let mut world = World::new();
-    world.answer(candidates(&["a"]));
-    for secs in [10.0, 20.0, 40.0, 80.0, 120.0, 120.0] {
-        world.failed("a", FailureKind::WrongCookie);
-        assert!(near(world.retry_in(), secs), "{:?} is not about {secs} s", world.retry_in());
-        assert_eq!(world.pass(Duration::from_secs(150)).len(), 1);
-    }
-}
-
-#[test]
-fn news_about_a_node_end_its_pause() {
-    let at = |ip: [u8; 4], state, generation| {
-        let target = DialTarget::at(name("a"), IpAddr::from(ip));
-        Desired::new([Candidate::new(target).with_state(state).with_generation(generation)])
-    };
-    let (first, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
-    let mut world = World::new();
-    world.answer(at(first, CandidateState::NotReady, 1));
-    for news in [
-        at(other, CandidateState::NotReady, 1),
-        at(other, CandidateState::NotReady, 2),
-        at(other, CandidateState::Ready, 2),
-    ] {
-        world.failed("a", FailureKind::Refused);
-        world.failed("a", FailureKind::Refused);
-        world.answer(news.clone());
-        assert_eq!(world.dials(), ["a"], "{news:?}");
-        world.failed("a", FailureKind::Refused);
-        assert!(near(world.retry_in(), 1.0), "pauses start afresh");
-        world.answer(news);
-        assert!(world.dials().is_empty(), "the same again is no news");
-    }
-}
-
-#[test]
 fn news_while_a_dial_runs_lead_to_another_one_when_it_fails() {
     let mut world = World::new();
     world.answer(candidates(&["a"]));
@@ -260,45 +212,11 @@ fn news_while_a_dial_runs_lead_to_another_one_when_it_fails() {
 }
 
 #[test]
-fn a_lost_link_is_dialled_at_once_and_one_that_flaps_is_not() {
-    let mut world = World::new();
-    world.answer(candidates(&["a"])).up("a");
-    world.pass(Duration::from_secs(60));
-    world.down("a");
-    assert_eq!(world.dials(), ["a"]);
-    assert!(world.told().iter().any(|event| matches!(event, DiscoveryEvent::Lost { .. })));
-    let mut pauses = Vec::new();
-    for _ in 0..4 {
-        world.up("a");
-        world.now += Duration::from_millis(10);
-        world.down("a");
-        assert!(world.dials().is_empty());
-        pauses.extend(world.pass(Duration::from_secs(60)).into_iter().map(|(_, pause)| pause.as_secs_f64()));
-    }
-    assert_eq!(pauses.len(), 4);
-    assert!(pauses.windows(2).all(|pair| pair[0] * 1.2 < pair[1]), "{pauses:?}");
-}
-
-#[test]
-fn a_failure_is_told_once_for_each_kind_and_a_node_that_is_not_up_yet_only_when_that_goes_on() {
-    use FailureKind::{NotReady, Refused, WrongCookie};
-    let mut world = World::new();
-    world.answer(candidates(&["a"]));
-    let told = [Refused, NotReady, NotReady, NotReady, NotReady, WrongCookie, WrongCookie].map(|kind| {
-        world.failed("a", kind);
-        let told = matches!(world.told()[..], [DiscoveryEvent::ConnectFailed { tell: true, .. }]);
-        world.pass(Duration::from_secs(150));
-        told
-    });
-    assert_eq!(told, [false, false, false, true, false, true, false]);
-}
-
-#[test]
 fn a_dial_that_went_well_without_a_link_afterwards_is_a_failure() {
     let mut world = World::new();
     world.answer(candidates(&["a"]));
     world.input(Input::Connected(Vec::new())).input(Input::Dialled { name: name("a"), result: Ok(()) });
-    assert!(near(world.retry_in(), 1.0));
+    assert!(pauses::near(world.retry_in(), 1.0));
 }
 
 #[test]

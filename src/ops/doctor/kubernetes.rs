@@ -9,7 +9,10 @@ use kube::api::PostParams;
 use tokio::time::timeout;
 
 use super::{Report, Trouble};
-use crate::discovery::{CandidateState, Desired, Kubernetes, Reporter, SelfView, Strategy, chain};
+use crate::discovery::{
+    CandidateState, Census, Desired, DiscoveryError, DiscoveryErrorKind, Kubernetes, Lookup, Reporter, SelfView,
+    Strategy, chain, matches,
+};
 use crate::proto::NodeName;
 
 /// What to look for.
@@ -18,6 +21,8 @@ use crate::proto::NodeName;
 pub struct KubernetesOptions {
     /// What discovery would use; `None` looks at the API and at rights only.
     pub strategy: Option<Kubernetes>,
+    /// What discovery looks up, whose rights are asked for; that of the strategy counts where one is given.
+    pub lookup: Lookup,
     /// The namespace of the pods; that of the kubeconfig or the service account if not given.
     pub namespace: Option<String>,
     /// The selector, for people.
@@ -31,7 +36,12 @@ pub struct KubernetesOptions {
 impl KubernetesOptions {
     /// For the node with this name.
     pub fn new(own: NodeName) -> Self {
-        Self { strategy: None, namespace: None, selector: String::new(), own, limit: LIMIT }
+        let (strategy, namespace, lookup) = (None, None, Lookup::Pods);
+        Self { strategy, lookup, namespace, selector: String::new(), own, limit: LIMIT }
+    }
+
+    fn lookup(&self) -> Lookup {
+        self.strategy.as_ref().map_or(self.lookup, Kubernetes::looks_up)
     }
 }
 
@@ -44,22 +54,70 @@ pub async fn kubernetes(report: &mut Report<'_>, options: &KubernetesOptions) {
     if !rights(report, options, &client, &namespace).await {
         return;
     }
+    let lookup = options.lookup();
     match &options.strategy {
-        Some(strategy) => found(report, options, strategy, &namespace).await,
+        Some(strategy) if lookup == Lookup::Pods => found(report, options, strategy, &namespace).await,
+        Some(strategy) => {
+            if counted(report, options, strategy, &client, &namespace).await {
+                found(report, options, strategy, &namespace).await;
+            }
+        }
         None => report.warn(
             "pods",
             "not looked for: no selector is given",
-            "give the labels of the pods: --kubernetes-selector app=myapp",
+            format!("give {}: --kubernetes-selector app=myapp", labels_of(lookup)),
         ),
     }
 }
 
+/// What a selector is compared with.
+fn labels_of(lookup: Lookup) -> &'static str {
+    match lookup {
+        Lookup::Pods => "the labels of the pods",
+        Lookup::EndpointSlices | Lookup::Endpoints => "the labels of the Service",
+    }
+}
+
+/// How many slices or Endpoints there are, and what is in them. Pods are told of as nodes. True when they could be
+/// counted.
+async fn counted(
+    report: &mut Report<'_>,
+    options: &KubernetesOptions,
+    strategy: &Kubernetes,
+    client: &kube::Client,
+    namespace: &str,
+) -> bool {
+    let check = options.lookup().as_str();
+    let counted = match timeout(options.limit, matches(strategy, client, namespace)).await {
+        Ok(Ok(counted)) => counted,
+        Ok(Err(error)) => {
+            report.fail(check, trouble(&error), error.text, error.fix);
+            return false;
+        }
+        Err(_) => {
+            report.fail(check, Trouble::Timeout, format!("no list within {:?}", options.limit), "");
+            return false;
+        }
+    };
+    for Census { source, objects, endpoints } in counted {
+        let namespace = source.namespace.as_deref().unwrap_or("?");
+        let text = format!("{} matches {objects} {check} of `{namespace}` with {endpoints} endpoints", source.wanted);
+        if endpoints > 0 {
+            report.ok(check, text);
+        } else {
+            let note = source.lookup.selector_note().unwrap_or_default();
+            report.warn(check, text, format!("compare with `{}`: {note}", source.kubectl()));
+        }
+    }
+    true
+}
+
 async fn config(report: &mut Report<'_>, options: &KubernetesOptions) -> Option<(kube::Client, String)> {
     let source = source();
-    let made = timeout(options.limit, kube::Config::infer()).await;
-    let config = match made {
+    let strategy = options.strategy.clone().unwrap_or_else(|| Kubernetes::pods_here(""));
+    let config = match timeout(options.limit, strategy.config()).await {
         Ok(Ok(config)) => config,
-        Ok(Err(error)) => return no_config(report, &source, &chain(&error)),
+        Ok(Err(error)) => return no_config(report, &source, &error.text),
         Err(_) => return no_config(report, &source, &format!("nothing within {:?}", options.limit)),
     };
     let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
@@ -127,52 +185,76 @@ async fn reachable(report: &mut Report<'_>, options: &KubernetesOptions, client:
     }
 }
 
-/// True when there are the rights for at least one way of discovery.
+/// True when there are the rights for what is looked up, in each namespace.
 async fn rights(report: &mut Report<'_>, options: &KubernetesOptions, client: &kube::Client, namespace: &str) -> bool {
-    let mut answers = Vec::new();
-    for (group, resource) in RESOURCES {
-        let mut denied = Vec::new();
-        for verb in VERBS {
-            match timeout(options.limit, may(client, namespace, group, resource, verb)).await {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => denied.push(verb),
-                Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
-                    let text = format!("the API does not know us: {}", status.message);
-                    report.fail("token", Trouble::Access, text, CREDENTIALS);
-                    return false;
-                }
-                Ok(Err(error)) => {
-                    report.fail("rights", Trouble::Other, format!("cannot be asked for: {}", chain(&error)), "");
-                    return false;
-                }
-                Err(_) => {
-                    let text = format!("no answer within {:?} when asked for rights", options.limit);
-                    report.fail("rights", Trouble::Timeout, text, "");
-                    return false;
-                }
-            }
+    let lookup = options.lookup();
+    let mut namespaces: Vec<String> = match &options.strategy {
+        Some(strategy) => {
+            let sources = strategy.sources().into_iter();
+            sources.map(|source| source.namespace.unwrap_or_else(|| namespace.to_owned())).collect()
         }
-        answers.push((group, resource, denied));
+        None => vec![namespace.to_owned()],
+    };
+    namespaces.sort();
+    namespaces.dedup();
+    let mut answers = Vec::new();
+    for namespace in namespaces {
+        match denied(report, options, client, &namespace, lookup).await {
+            Some(denied) => answers.push((namespace, denied)),
+            None => return false,
+        }
     }
     report.ok("token", "the API takes it");
-    let enough = answers.iter().any(|(_, _, denied)| denied.is_empty());
-    for (group, resource, denied) in answers {
-        if denied.is_empty() {
-            report.ok("rights", format!("{} {resource} in `{namespace}`", VERBS.join(", ")));
+    let mut enough = true;
+    for (namespace, denied_verbs) in answers {
+        if denied_verbs.is_empty() {
+            report.ok("rights", format!("{} {lookup} in `{namespace}`", VERBS.join(", ")));
             continue;
         }
-        let text = format!("may not {} {resource} in `{namespace}`", denied.join(", "));
-        let fix = format!(
-            "Role in `{namespace}`: {{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"get\", \"list\", \
-             \"watch\"]}}, and a RoleBinding to the ServiceAccount of this pod"
-        );
-        if enough {
-            report.warn("rights", text, format!("only needed for discovery by {resource}; {fix}"));
-        } else {
-            report.fail("rights", Trouble::Access, text, fix);
+        enough = false;
+        let text = format!("may not {} {lookup} in `{namespace}`", denied_verbs.join(", "));
+        let mut fix =
+            format!("Role in `{namespace}`: {}, and a RoleBinding to the ServiceAccount of this pod", lookup.rule());
+        for other in LOOKUPS.into_iter().filter(|other| *other != lookup) {
+            if denied(report, options, client, &namespace, other).await.is_some_and(|denied| denied.is_empty()) {
+                fix.push_str(&format!("; or use the lookup `{other}`, which is allowed"));
+            }
         }
+        report.fail("rights", Trouble::Access, text, fix);
     }
     enough
+}
+
+/// The verbs that are not allowed; `None` when that cannot be found out, which is told.
+async fn denied(
+    report: &mut Report<'_>,
+    options: &KubernetesOptions,
+    client: &kube::Client,
+    namespace: &str,
+    lookup: Lookup,
+) -> Option<Vec<&'static str>> {
+    let mut denied = Vec::new();
+    for verb in VERBS {
+        match timeout(options.limit, may(client, namespace, lookup.group(), lookup.as_str(), verb)).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => denied.push(verb),
+            Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
+                let text = format!("the API does not know us: {}", status.message);
+                report.fail("token", Trouble::Access, text, CREDENTIALS);
+                return None;
+            }
+            Ok(Err(error)) => {
+                report.fail("rights", Trouble::Other, format!("cannot be asked for: {}", chain(&error)), "");
+                return None;
+            }
+            Err(_) => {
+                let text = format!("no answer within {:?} when asked for rights", options.limit);
+                report.fail("rights", Trouble::Timeout, text, "");
+                return None;
+            }
+        }
+    }
+    Some(denied)
 }
 
 async fn may(
@@ -198,10 +280,13 @@ async fn may(
 /// What discovery itself finds, by its own code.
 async fn found(report: &mut Report<'_>, options: &KubernetesOptions, strategy: &Kubernetes, namespace: &str) {
     let (reporter, reports) = Reporter::new();
-    let first = async {
+    let complete = async {
+        let mut desired = Desired::default();
         loop {
             let report = reports.next().await;
-            if let Some(desired) = report.desired {
+            desired = report.desired.unwrap_or(desired);
+            // Of several selectors each has had its say.
+            if report.healthy {
                 return Ok(desired);
             }
             if let Some(error) = report.error {
@@ -211,13 +296,22 @@ async fn found(report: &mut Report<'_>, options: &KubernetesOptions, strategy: &
     };
     let running = strategy.run(options.own.clone(), reporter);
     let answer = tokio::select! {
-        answer = timeout(options.limit, first) => answer,
+        answer = timeout(options.limit, complete) => answer,
         () = running => return report.fail("pods", Trouble::Other, "discovery ended without an answer", ""),
     };
     match answer {
         Ok(Ok(desired)) => members(report, options, &desired, namespace),
-        Ok(Err(error)) => report.fail("pods", Trouble::Access, error.text, error.fix),
+        Ok(Err(error)) => report.fail("pods", trouble(&error), error.text, error.fix),
         Err(_) => report.fail("pods", Trouble::Timeout, format!("no list within {:?}", options.limit), ""),
+    }
+}
+
+fn trouble(error: &DiscoveryError) -> Trouble {
+    match error.kind {
+        DiscoveryErrorKind::Config => Trouble::Configuration,
+        DiscoveryErrorKind::Timeout => Trouble::Timeout,
+        DiscoveryErrorKind::Unreachable => Trouble::Tcp,
+        _ => Trouble::Access,
     }
 }
 
@@ -225,19 +319,23 @@ fn members(report: &mut Report<'_>, options: &KubernetesOptions, desired: &Desir
     let selector = &options.selector;
     let count = |state| desired.peers.values().filter(|candidate| candidate.state == state).count();
     let (all, ready, leaving) = (desired.peers.len(), count(CandidateState::Ready), count(CandidateState::Terminating));
+    let lookup = options.lookup();
+    let what = if lookup == Lookup::Pods { "running pods" } else { "endpoints" };
     if all == 0 {
+        let what = what.trim_end_matches('s');
         report.warn(
             "pods",
-            format!("`{selector}` matches no running pod of `{namespace}`"),
-            "compare with `kubectl get pods --show-labels`: is it the right namespace, are the labels those of the pods?",
+            format!("`{selector}` matches no {what} of `{namespace}`"),
+            format!(
+                "compare with `kubectl get {lookup} --show-labels`: is it the right namespace, and is it {}?",
+                labels_of(lookup)
+            ),
         );
     } else {
         let example = desired.peers.keys().next().map(|name| format!(", called like `{name}`")).unwrap_or_default();
         report.ok(
             "pods",
-            format!(
-                "`{selector}` matches {all} running pods of `{namespace}`: {ready} ready, {leaving} leaving{example}"
-            ),
+            format!("`{selector}` matches {all} {what} of `{namespace}`: {ready} ready, {leaving} leaving{example}"),
         );
     }
     match &desired.me {
@@ -252,7 +350,7 @@ fn members(report: &mut Report<'_>, options: &KubernetesOptions, desired: &Desir
     }
 }
 
-const RESOURCES: [(&str, &str); 2] = [("", "pods"), ("discovery.k8s.io", "endpointslices")];
+const LOOKUPS: [Lookup; 3] = [Lookup::EndpointSlices, Lookup::Pods, Lookup::Endpoints];
 const VERBS: [&str; 3] = ["get", "list", "watch"];
 const CREDENTIALS: &str =
     "check the ServiceAccount of this pod, or the user of the kubeconfig; the token may have expired";
