@@ -37,7 +37,7 @@ pub struct Cli {
     #[arg(long, global = true, env = "GUSSET_LOG", default_value = DEFAULT_LOG, value_name = "FILTER")]
     log: String,
     /// Log lines as JSON.
-    #[arg(long, global = true)]
+    #[arg(long, id = "log-json", global = true)]
     log_json: bool,
 }
 

@@ -95,5 +95,5 @@ impl FromArgMatches for SettingsArgs {
 }
 
 const CONFIG: &str = "config";
-/// Every command has them.
+/// Every command has them, so they are made elsewhere, with these ids.
 const GLOBAL: &[&str] = &["log", "log-json"];
