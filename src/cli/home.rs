@@ -138,10 +138,7 @@ fn make(path: &Path) -> Result<(), Failure> {
     let failure = |error: std::io::Error| {
         Failure::configuration(format!("cannot make the cookie file {}: {error}", path.display()))
     };
-    let mut random = [0; COOKIE_LETTERS];
-    getrandom::fill(&mut random)
-        .map_err(|error| Failure::configuration(format!("no random numbers for a cookie: {error}")))?;
-    let letters: String = random.iter().map(|byte| char::from(b'A' + byte % 26)).collect();
+    let letters = new_cookie()?;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -152,6 +149,14 @@ fn make(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(failure(error)),
     }
+}
+
+/// Twenty capital letters.
+pub(super) fn new_cookie() -> Result<String, Failure> {
+    let mut random = [0; COOKIE_LETTERS];
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::configuration(format!("no random numbers for a cookie: {error}")))?;
+    Ok(random.iter().map(|byte| char::from(b'A' + byte % 26)).collect())
 }
 
 const COOKIE_LETTERS: usize = 20;

@@ -8,6 +8,7 @@ mod failure;
 mod home;
 mod http;
 mod identity;
+mod manifests;
 mod news;
 mod nodes;
 mod options;
@@ -78,6 +79,9 @@ enum Command {
     /// Show who is connected, who is wanted and why not, as a running gusset sees it.
     #[command(after_help = nodes::EXAMPLES)]
     Nodes(nodes::NodesArgs),
+    /// Print what Kubernetes needs to run gusset, filled in, for `kubectl apply -f -`.
+    #[command(after_help = manifests::EXAMPLES)]
+    Manifests(Box<manifests::ManifestsArgs>),
     /// Be an EPMD: the name server that nodes of this host register with.
     #[command(after_help = tools::EPMD_EXAMPLES)]
     Epmd(tools::EpmdArgs),
@@ -202,6 +206,7 @@ impl Cli {
             Command::Call(args) => tools::call(args).await,
             Command::Send(args) => tools::send(args).await,
             Command::Nodes(args) => nodes::nodes(args).await,
+            Command::Manifests(args) => manifests::manifests(&args),
             Command::Epmd(args) => tools::epmd(args).await,
         }
     }

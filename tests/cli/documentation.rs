@@ -127,19 +127,19 @@ fn every_command_line_that_is_shown_is_one() {
     }
 }
 
-/// The words of a line, as a shell splits them. A comment ends it, and so do two spaces: behind them a help text
-/// explains.
+/// The words of a line, as a shell splits them. A comment ends it, and so do a pipe, a file for the output, and two
+/// spaces: behind them a help text explains.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     let mut chars = line.chars().peekable();
     while let Some(char) = chars.next() {
         match char {
             '\'' => quoted = !quoted,
-            ' ' | '#' if !quoted => {
+            ' ' | '#' | '|' | '>' if !quoted => {
                 if !word.is_empty() {
                     words.push(std::mem::take(&mut word));
                 }
-                if char == '#' || chars.peek() == Some(&' ') {
+                if char != ' ' || chars.peek() == Some(&' ') {
                     return words;
                 }
             }
