@@ -28,12 +28,10 @@ pub(super) const MODES: &[(&str, &str)] = &[
     ("hostname", "basename@HOSTNAME.SERVICE.NAMESPACE.svc.DOMAIN, for the pods of a StatefulSet"),
 ];
 
-const SERVICES: &[Key] = &[Key::flag(
-    "shell",
-    "Let others open a shell here (`erl -remsh`, `iex --remsh`): whoever has the cookie can.",
-)
-.default("true")
-.option("shell")];
+const SERVICES: &[Key] =
+    &[Key::flag("shell", "Let others open a shell here (`erl -remsh`, `iex --remsh`): whoever has the cookie can.")
+        .default("true")
+        .option("shell")];
 
 const NODE: &[Key] = &[
     Key::text("name", "NAME", "The long name of the node (`name@host.domain`, `name@10.0.0.7`).")

@@ -17,9 +17,9 @@ pub mod otp;
 pub mod ports;
 pub mod program;
 pub mod proxy;
+pub mod recorded_api;
 pub mod remsh;
 pub mod terminal;
-pub mod recorded_api;
 
 pub use beam::{Beam, BeamError, BeamOptions, COOKIE};
 pub use dnsmasq::Dnsmasq;
@@ -30,8 +30,8 @@ pub use kube::Kube;
 pub use otp::Otp;
 pub use ports::PortLease;
 pub use program::Program;
-pub use terminal::Terminal;
 pub use recorded_api::RecordedApi;
+pub use terminal::Terminal;
 
 use std::{
     fmt,
