@@ -13,6 +13,7 @@ mod extensions;
 mod gate;
 mod inbound;
 mod info;
+mod mailbox;
 mod message;
 mod peers;
 mod process;
