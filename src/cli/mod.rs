@@ -8,6 +8,7 @@ mod failure;
 mod home;
 mod http;
 mod identity;
+mod listening;
 mod manifests;
 mod news;
 mod nodes;

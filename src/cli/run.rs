@@ -9,6 +9,7 @@ use super::Failure;
 use super::home::{self, IfMissing, Origin};
 use super::http::Web;
 use super::identity;
+use super::listening::Listening;
 use super::news::{self, Connected};
 use super::options::SettingsArgs;
 use super::output::Output;
@@ -64,8 +65,12 @@ pub(super) async fn run(args: &RunArgs, settings: Settings) -> Result<(), Failur
         // Set once, right here.
         let _ = found_nodes.set(discovery.view());
     }
-    let web = match Web::start(settings.http, &node, discovery.as_ref()).await {
-        Ok(web) => web,
+    let started = async {
+        let listening = Listening::start(&node, &settings.subscribe, &settings.pg, output).await?;
+        Ok((Web::start(settings.http, &node, discovery.as_ref()).await?, listening))
+    };
+    let (web, _listening) = match started.await {
+        Ok(started) => started,
         Err(failure) => {
             node.shutdown().await;
             return Err(failure);

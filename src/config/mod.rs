@@ -37,4 +37,4 @@ pub(crate) use self::sections::DEFAULT_LOG;
 pub(crate) use self::settings::{Distribution, GivenCookie, HttpSettings, NameSettings, Settings, load};
 pub(crate) use self::show::{Shown, shown};
 pub(crate) use self::source::Source;
-pub(crate) use self::value::HttpAddress;
+pub(crate) use self::value::{HttpAddress, Topic};

@@ -28,10 +28,21 @@ pub(super) const MODES: &[(&str, &str)] = &[
     ("hostname", "basename@HOSTNAME.SERVICE.NAMESPACE.svc.DOMAIN, for the pods of a StatefulSet"),
 ];
 
-const SERVICES: &[Key] =
-    &[Key::flag("shell", "Let others open a shell here (`erl -remsh`, `iex --remsh`): whoever has the cookie can.")
+const SERVICES: &[Key] = &[
+    Key::flag("shell", "Let others open a shell here (`erl -remsh`, `iex --remsh`): whoever has the cookie can.")
         .default("true")
-        .option("shell")];
+        .option("shell"),
+    Key::list(
+        "subscribe",
+        "PUBSUB:TOPIC",
+        "Topics of `Phoenix.PubSub` to subscribe to: each broadcast is printed. `MyApp.PubSub/4:TOPIC` where its `pool_size` is 4.",
+    )
+    .example("MyApp.PubSub:orders")
+    .option("subscribe"),
+    Key::list("pg", "SCOPE", "Scopes of `pg` to be in: members that join and leave are printed.")
+        .example("my_scope")
+        .option("pg"),
+];
 
 const NODE: &[Key] = &[
     Key::text("name", "NAME", "The long name of the node (`name@host.domain`, `name@10.0.0.7`).")
@@ -220,7 +231,12 @@ const DISCOVERY: &[Key] = &[
         ]),
     Key::number("prune_grace", "SECONDS", "How long such a link may break by itself, with prune `after-grace`.")
         .default("120"),
-    Key::number("max_dials", "N", "The most dials at a time.").default("32"),
+    Key::number(
+        "max_dials",
+        "N",
+        "The most dials at a time. One that has run for a second counts no more, until there are eight times as many.",
+    )
+    .default("32"),
     Key::number("max_peers", "N", "Dial nobody while so many links are up or being dialled; no limit by default.")
         .example("50")
         .option("max-peers"),

@@ -30,6 +30,10 @@ pub(crate) struct Settings {
     pub(crate) log: LogSettings,
     /// Others may open a shell here.
     pub(crate) shell: bool,
+    /// What to subscribe to and print.
+    pub(crate) subscribe: Vec<Topic>,
+    /// Scopes of `pg` to be in.
+    pub(crate) pg: Vec<String>,
     pub(crate) reconcile: ReconcileConfig,
     pub(crate) topologies: Vec<Topology>,
     /// What works, and is worth a word.
@@ -151,6 +155,8 @@ fn settle(resolved: &mut Resolved, problems: &Problems) -> Settings {
             json: section("log").or("json", false, problems),
         },
         shell: section("services").or("shell", true, problems),
+        subscribe: section("services").read("subscribe", problems).unwrap_or_default(),
+        pg: section("services").read("pg", problems).unwrap_or_default(),
         reconcile: reconcile(discovery, problems),
         topologies,
         notes: Vec::new(),

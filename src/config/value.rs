@@ -196,6 +196,30 @@ impl Setting for HttpAddress {
     }
 }
 
+/// A topic of a `Phoenix.PubSub`: `PUBSUB:TOPIC`, or `PUBSUB/POOL_SIZE:TOPIC`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) pubsub: String,
+    pub(crate) pool_size: NonZeroUsize,
+    pub(crate) topic: String,
+}
+
+impl Setting for Topic {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = scalar(raw)?;
+        let wrong = || format!("`{text}` is not of the form PUBSUB:TOPIC, as MyApp.PubSub:orders is");
+        let (pubsub, topic) = text.split_once(':').ok_or_else(wrong)?;
+        let (pubsub, pool_size) = match pubsub.split_once('/') {
+            Some((pubsub, size)) => (pubsub, size.parse().map_err(|_| wrong())?),
+            None => (pubsub, NonZeroUsize::MIN),
+        };
+        if pubsub.is_empty() || topic.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self { pubsub: pubsub.to_owned(), pool_size, topic: topic.to_owned() })
+    }
+}
+
 /// A name server.
 pub(super) struct NameServer(pub(super) SocketAddr);
 

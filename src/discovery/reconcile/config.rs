@@ -32,7 +32,8 @@ pub struct ReconcileConfig {
     pub policy: Policy,
     /// What becomes of links to nodes that left.
     pub prune: Prune,
-    /// The most dials at a time.
+    /// The most dials at a time. One that has run for a second without an answer does not count any more, so that
+    /// addresses where nothing is keep nobody waiting, until there are eight times as many.
     pub max_dials: NonZeroUsize,
     /// Pauses between dials of one node.
     pub backoff: Backoff,

@@ -2,7 +2,7 @@
 //! the thousands of others.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::config::ReconcileConfig;
 use super::peer::Peer;
@@ -23,9 +23,14 @@ pub(super) struct Schedule {
     forget: BTreeSet<(Instant, NodeName)>,
     /// Links that are up or being dialled.
     links: usize,
+    /// Dials that began a moment ago.
     dialling: usize,
-    /// Dials of nodes that failed before.
+    /// Those of them that are of nodes that failed before.
     retrying: usize,
+    /// When these will have run for too long to keep others waiting.
+    slowing: BTreeSet<(Instant, NodeName)>,
+    /// Dials that have.
+    slow: usize,
 }
 
 /// Where a peer stands in the schedule.
@@ -35,8 +40,10 @@ pub(super) struct Place {
     prune: Option<Instant>,
     forget: Option<Instant>,
     link: bool,
-    dialling: bool,
+    /// A dial that began a moment ago, until then.
+    dialling: Option<Instant>,
     retrying: bool,
+    slow: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +87,16 @@ impl Schedule {
             true => Turn::Later(peer.due),
             false => Turn::Due(Rank::of(name, peer, view, config, now)),
         };
+        let slow_at = peer.dialling.map(|dial| dial.began + SLOW_AFTER);
+        let fresh = slow_at.filter(|at| *at > now);
         let place = Place {
             dial: peer.dialable().then(turn),
             prune: peer.prune_at(config.prune),
             forget: peer.forget_at(),
             link: peer.up.is_some() || peer.dialling.is_some(),
-            dialling: peer.dialling.is_some(),
-            retrying: peer.dialling.is_some_and(|dial| dial.retry),
+            dialling: fresh,
+            retrying: fresh.is_some() && peer.dialling.is_some_and(|dial| dial.retry),
+            slow: slow_at.is_some() && fresh.is_none(),
         };
         if place != peer.place {
             self.take(name, std::mem::replace(&mut peer.place, place));
@@ -104,9 +114,9 @@ impl Schedule {
         slot.then_some(name)
     }
 
-    /// Somebody whose pause is over, and who has to be settled.
+    /// Somebody whose pause is over, or whose dial takes long, and who has to be settled.
     pub(super) fn waited(&self, now: Instant) -> Option<&NodeName> {
-        until(&self.later, now)
+        until(&self.later, now).or_else(|| until(&self.slowing, now))
     }
 
     /// Somebody whose link is to be dropped now.
@@ -127,7 +137,8 @@ impl Schedule {
     /// When the next of all this falls due.
     pub(super) fn next(&self, config: &ReconcileConfig) -> Option<Instant> {
         let dial = self.later.first().filter(|_| self.has_slot(config));
-        [dial, self.prunes.first()].into_iter().flatten().map(|(at, _)| *at).min()
+        let slot = self.slowing.first().filter(|_| !self.due.is_empty() && !self.is_full(config));
+        [dial, slot, self.prunes.first()].into_iter().flatten().map(|(at, _)| *at).min()
     }
 
     /// As many links as the policy allows.
@@ -141,7 +152,8 @@ impl Schedule {
     }
 
     fn has_slot(&self, config: &ReconcileConfig) -> bool {
-        self.dialling < config.max_dials.get() && !self.is_full(config)
+        let (now, all) = (config.max_dials.get(), config.max_dials.get().saturating_mul(SLOW_TIMES));
+        self.dialling < now && self.dialling + self.slow < all && !self.is_full(config)
     }
 
     fn take(&mut self, name: &NodeName, place: Place) {
@@ -157,8 +169,12 @@ impl Schedule {
             self.forget.remove(&(at, name.clone()));
         }
         self.links -= usize::from(place.link);
-        self.dialling -= usize::from(place.dialling);
+        if let Some(at) = place.dialling {
+            self.slowing.remove(&(at, name.clone()));
+            self.dialling -= 1;
+        }
         self.retrying -= usize::from(place.retrying);
+        self.slow -= usize::from(place.slow);
     }
 
     fn put(&mut self, name: &NodeName, place: Place) {
@@ -170,8 +186,12 @@ impl Schedule {
         self.prunes.extend(place.prune.map(|at| (at, name.clone())));
         self.forget.extend(place.forget.map(|at| (at, name.clone())));
         self.links += usize::from(place.link);
-        self.dialling += usize::from(place.dialling);
+        if let Some(at) = place.dialling {
+            self.slowing.insert((at, name.clone()));
+            self.dialling += 1;
+        }
         self.retrying += usize::from(place.retrying);
+        self.slow += usize::from(place.slow);
     }
 }
 
@@ -194,6 +214,12 @@ impl Rank {
         Self { class, far: view.is_far(peer), state, preference: view.preference(name), due: peer.due }
     }
 }
+
+/// A dial that has had no answer for so long is most likely of an address where nothing is (it ends with a
+/// time-out): it does not keep others from being dialled any more, …
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// … as long as all dials together are not more than so many times `max_dials`.
+const SLOW_TIMES: usize = 8;
 
 fn until(all: &BTreeSet<(Instant, NodeName)>, now: Instant) -> Option<&NodeName> {
     all.first().filter(|(at, _)| *at <= now).map(|(_, name)| name)

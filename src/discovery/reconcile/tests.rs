@@ -200,6 +200,20 @@ fn many_dead_nodes_leave_room_for_a_new_one() {
 }
 
 #[test]
+fn dials_without_an_answer_do_not_keep_others_waiting() {
+    let mut world = World::with(|config| config.max_dials = NonZeroUsize::new(2).unwrap());
+    let names: Vec<String> = (0..40).map(|n| format!("n{n:02}")).collect();
+    world.answer(candidates(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert_eq!(world.dials(), ["n00", "n01"]);
+    let dialled = world.pass(Duration::from_secs(3));
+    let (last, after) = dialled.last().unwrap();
+    assert_eq!((dialled.len(), last.as_str(), *after), (6, "n07", Duration::from_secs(3)));
+    assert_eq!(world.pass(Duration::from_secs(20)).len(), 8, "eight times as many, and no more");
+    world.failed("n00", FailureKind::Timeout);
+    assert_eq!(world.dials(), ["n16"]);
+}
+
+#[test]
 fn news_while_a_dial_runs_lead_to_another_one_when_it_fails() {
     let mut world = World::new();
     world.answer(candidates(&["a"]));
