@@ -42,6 +42,11 @@ pub use node::{
 pub use proto::{Cookie, NodeName};
 pub use services::{Answer, Arity, CallContext, Next, ReplyTo, Server};
 
+/// The code of the page about `pg` and PubSub.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/pubsub.md")]
+struct PubSubPage;
+
 /// The code of the README, which is compiled with the documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -88,14 +88,42 @@ async fn the_example_nodeup_prints_nodes_as_they_come_and_go() {
     nodeup.output().line_with(&format!("down {}: ", beam.node_name), SOON).await.unwrap();
 }
 
+#[tokio::test]
+async fn the_example_pubsub_bridge_prints_a_topic_and_broadcasts_what_is_typed() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+    beam.value("gusset_pubsub:start('Elixir.MyApp.PubSub', 1)").await;
+    let subscribe = "gusset_pubsub:subscribe('Elixir.MyApp.PubSub', <<\"lobby\">>)";
+    beam.value(&format!("gusset_fixture:collect(inbox, fun() -> {subscribe} end)")).await;
+    let own = format!("{}@127.0.0.1", unique("bridge"));
+    // Somebody who types a line, and then no more.
+    let typing = "(echo hello; exec tail -f /dev/null) | exec \"$0\" \"$@\"";
+    let path = built("pubsub_bridge").await;
+    let mut command = Command::new("sh");
+    command.args(["-c", typing]).arg(path).args(["MyApp.PubSub", "lobby", &beam.node_name, &own]);
+    let bridge = Program::start("pubsub_bridge", in_cluster(command, &epmd)).expect("the example starts");
+    bridge.output().line_with("broadcast to 1 other nodes", LATER).await.unwrap();
+    assert_eq!(beam.value("gusset_fixture:collected(inbox, 1, 5000)").await, r#"[<<"hello">>]"#);
+    let event = "#{<<\"event\">> => <<\"joined\">>}";
+    beam.value(&format!("gusset_pubsub:broadcast('Elixir.MyApp.PubSub', <<\"lobby\">>, {event})")).await;
+    bridge.output().line_with(event, SOON).await.unwrap();
+    beam.assert_clean_log().await;
+}
+
 /// Starts an example with the cookie of the fixtures, as its first lines say.
 async fn example(name: &str, args: &[&str], epmd: &Epmd) -> Program {
     let mut command = Command::new(built(name).await);
+    command.args(args);
+    Program::start(name, in_cluster(command, epmd)).expect("the example starts")
+}
+
+fn in_cluster(mut command: Command, epmd: &Epmd) -> Command {
     for variable in NOT_INHERITED {
         command.env_remove(variable);
     }
-    command.args(args).env("RELEASE_COOKIE", COOKIE).env("ERL_EPMD_PORT", epmd.port().to_string());
-    Program::start(name, command).expect("the example starts")
+    command.env("RELEASE_COOKIE", COOKIE).env("ERL_EPMD_PORT", epmd.port().to_string());
+    command
 }
 
 /// The program of an example. A run of all tests has built it; a run of this file alone may have not.

@@ -1,7 +1,7 @@
 //! What is on its way to other scopes. Nobody waits for a node that reads slowly: what cannot be sent at once stands
 //! in a line of its own per node, in order; and a line that grows too long becomes one `sync`, which says it all.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::etf::{Atom, Payload, Pid};
@@ -12,7 +12,7 @@ use crate::proto::NodeName;
 pub(super) struct Lines(HashMap<Atom, VecDeque<Waiting>>);
 
 enum Waiting {
-    /// A greeting, which is said by name.
+    /// Without it the other scope does not listen.
     Greeting(Target, Payload),
     Message(Pid, Payload),
     /// All members, as they are when it is sent.
@@ -28,7 +28,10 @@ impl Lines {
     pub(super) fn greet(&mut self, process: &Process, node: &Atom, scope: Target, greeting: &Payload) {
         let waiting = || Waiting::Greeting(scope.clone(), greeting.clone());
         match self.0.get_mut(node) {
-            Some(line) => line.push_back(waiting()),
+            Some(line) if line.len() < LONGEST_LINE => line.push_back(waiting()),
+            Some(_) => {
+                tracing::warn!(peer = %node, "pg: a node that does not read has scopes come and go; not greeted")
+            }
             None => {
                 if let Sent::Later = try_send(process, &scope, greeting) {
                     self.0.insert(node.clone(), VecDeque::from([waiting()]));
@@ -37,7 +40,7 @@ impl Lines {
         }
     }
 
-    /// Says something to a scope.
+    /// Tells a scope of a change.
     pub(super) fn say(&mut self, process: &Process, peer: &Pid, message: &Payload) {
         let waiting = || Waiting::Message(peer.clone(), message.clone());
         match self.0.get_mut(&peer.node) {
@@ -47,13 +50,27 @@ impl Lines {
                 line.push_back(waiting());
                 if line.len() > LONGEST_LINE {
                     tracing::warn!(peer = %peer.node, "pg: a node reads slowly; it will be told all members at once");
-                    line.retain(|waiting| matches!(waiting, Waiting::Greeting(..)));
-                    line.push_back(Waiting::Sync(peer.clone()));
+                    shorten(line);
                 }
             }
             None => {
                 if let Sent::Later = try_send(process, &Target::Pid(peer.clone()), message) {
                     self.0.insert(peer.node.clone(), VecDeque::from([waiting()]));
+                }
+            }
+        }
+    }
+
+    /// Tells a scope all members. Where it has to wait only the wish does: however often somebody asks, there is
+    /// one answer on its way.
+    pub(super) fn say_all(&mut self, process: &Process, peer: &Pid, sync: impl FnOnce() -> Option<Payload>) {
+        match self.0.get_mut(&peer.node) {
+            Some(line) if line.iter().any(|other| matches!(other, Waiting::Sync(of) if of == peer)) => {}
+            Some(line) => line.push_back(Waiting::Sync(peer.clone())),
+            None => {
+                let Some(all) = sync() else { return };
+                if let Sent::Later = try_send(process, &Target::Pid(peer.clone()), &all) {
+                    self.0.insert(peer.node.clone(), VecDeque::from([Waiting::Sync(peer.clone())]));
                 }
             }
         }
@@ -86,6 +103,19 @@ impl Lines {
             false
         });
     }
+}
+
+/// Leaves the greetings, and behind them one sync for each scope that something waits for.
+fn shorten(line: &mut VecDeque<Waiting>) {
+    let mut scopes = HashSet::new();
+    line.retain(|waiting| match waiting {
+        Waiting::Greeting(..) => true,
+        Waiting::Message(peer, _) | Waiting::Sync(peer) => {
+            scopes.insert(peer.clone());
+            false
+        }
+    });
+    line.extend(scopes.into_iter().map(Waiting::Sync));
 }
 
 enum Sent {

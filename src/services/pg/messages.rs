@@ -8,6 +8,10 @@
 //! | `{leave, Scope, Pid or [Pid], [Group]}` | they left these groups, once for each time a group is listed |
 //! | `{'$gen_cast', {local_data, Scope, Version, #{Group => [Pid]}}}` | OTP 29 among its own: as `sync` |
 //! | `{update, Scope, [{Group, [Joined], [Left]}]}` | OTP 29 among its own: as `join` and `leave` |
+//!
+//! The `pg` of a BEAM ends with `badarg` on any other message, before OTP 26 also on a greeting of three elements, and
+//! with `{badkey, Group}` (23 to 28) on a `leave` of a group in which it knows no member of that scope. So a scope is
+//! told of changes only after it has been told all members, and of each change exactly once.
 
 use std::sync::Arc;
 

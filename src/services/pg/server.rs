@@ -55,7 +55,12 @@ impl ScopeServer {
         }
     }
 
-    /// Tells all scopes that are known.
+    fn say_all(&mut self, process: &Process, peer: &Pid) {
+        let shared = &self.shared;
+        self.lines.say_all(process, peer, || said(shared.state.read().sync(&shared.pid)));
+    }
+
+    /// Tells all scopes that are known of a change.
     fn tell_all(&mut self, process: &Process, message: Result<Payload, EncodeError>) {
         let Some(message) = said(message) else { return };
         for peer in self.shared.state.read().peers() {
@@ -70,16 +75,21 @@ impl ScopeServer {
                 if !self.meet(&peer, process) {
                     return;
                 }
-                let greeting = || messages::discover(process.pid());
-                let all = self.shared.state.read().sync(process.pid());
-                for message in [said(all), (!known).then(greeting).and_then(said)].into_iter().flatten() {
-                    self.lines.say(process, &peer, &message);
+                self.say_all(process, &peer);
+                if !known && let Some(greeting) = said(messages::discover(process.pid())) {
+                    self.lines.greet(process, &peer.node, Target::Pid(peer.clone()), &greeting);
                 }
             }
-            // Whoever says it has been greeted.
             Heard::Sync(peer, groups) => {
-                if self.meet(&peer, process) {
-                    self.shared.state.write().sync_there(&peer, groups);
+                let known = self.shared.state.read().knows(&peer);
+                if !self.meet(&peer, process) {
+                    return;
+                }
+                self.shared.state.write().sync_there(&peer, groups);
+                // Whoever says it has been greeted; but its own greeting is still to come, and until it has been told
+                // all, a `leave` would end it.
+                if !known {
+                    self.say_all(process, &peer);
                 }
             }
             Heard::Join(peer, group, pids) => self.shared.state.write().join_there(&peer, &group, pids),
@@ -140,7 +150,10 @@ impl ScopeServer {
             if gone.is_empty() {
                 return atom!("not_joined");
             }
-            self.tell_all(process, messages::leave(process.pid(), &gone, &[group]));
+            // One by one: of several at once, OTP 23 keeps an empty group that a later sync trips over.
+            for pid in &gone {
+                self.tell_all(process, messages::leave(process.pid(), std::slice::from_ref(pid), &[group]));
+            }
         } else if !pids.is_empty() {
             self.shared.state.write().join_here(group, pids, |pid| process.monitor_connected(pid));
             self.tell_all(process, messages::join(process.pid(), group, pids));
