@@ -21,6 +21,7 @@ mod rpc;
 mod server;
 mod sys;
 mod system_info;
+pub mod tracker;
 
 pub use call::CALL_TIMEOUT;
 pub use functions::{Arity, CallContext};
