@@ -2,6 +2,7 @@
 //! Nothing in here waits for another node.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -154,9 +155,9 @@ impl ShardServer {
             if let Some(reference) = self.watched.remove(&pid) {
                 process.demonitor(&reference);
             }
-        } else if !self.watched.contains_key(&pid) {
-            let reference = process.monitor_connected(&pid);
-            self.watched.insert(pid, reference);
+        } else if let Entry::Vacant(vacant) = self.watched.entry(pid) {
+            let reference = process.monitor_connected(vacant.key());
+            vacant.insert(reference);
         }
     }
 }
