@@ -254,6 +254,14 @@ async fn who_comes_late_gets_everything_in_a_delta_or_as_a_whole() {
             phoenix.beam.value("exit(whereis(b11), kill)").await;
             expected.remove("b11");
             let first = Member::start(&epmd, &unique("first"), NEVER, 1).await;
+            if whole {
+                // More changes than are kept.
+                let restless = first.node.process();
+                for _ in 0..=5000 {
+                    first.tracker.track(restless.pid(), "lobby", "restless", &meta("x")).unwrap();
+                    first.tracker.untrack(restless.pid(), "lobby", "restless");
+                }
+            }
             let workers: Vec<_> = (10..40).map(|number| first.track("lobby", &format!("g{number}"), "here")).collect();
             first.tracker.untrack(workers[2].pid(), "lobby", "g12");
             expected.extend((10..40).filter(|number| *number != 12).map(|number| (format!("g{number}"), "here")));
