@@ -141,6 +141,30 @@ fn odd_bytes_are_errors() {
 }
 
 proptest! {
+    /// Whatever arrives is an answer or an error, and never ends the process.
+    #[test]
+    fn spoilt_messages_do_no_harm(
+        steps in proptest::collection::vec((0..4u32, any::<bool>()), 1..10),
+        spoilt in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (origin, parts) = history(&steps);
+        let mut core = Core::new(name(1), periods());
+        for part in parts {
+            let said = Said::Heartbeat { from: name(0), delta: Some(part), context: origin.context() };
+            let mut bytes = wire::write(&said).unwrap().bytes().to_vec();
+            for (index, byte) in &spoilt {
+                let at = index.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            let cut = bytes.get(..cut.index(bytes.len())).map(<[u8]>::to_vec);
+            prop_assert!(wire::read(&Payload::new(cut.unwrap().into(), None)).is_err());
+            if let Ok(said) = wire::read(&Payload::new(bytes.into(), None)) {
+                core.hear(said, Instant::now());
+            }
+        }
+    }
+
     /// Parts of a history in any order, some twice, are the history.
     #[test]
     fn merging_is_commutative_and_idempotent(
