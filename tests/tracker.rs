@@ -374,7 +374,7 @@ async fn two_gussets_and_a_beam_agree_in_all_shards_and_bear_nonsense() {
         "{pub, transfer_ack, make_ref(), {node(), 1}, #{'__struct__' => 'Elixir.Phoenix.Tracker.State'}}",
         "{pub, transfer_req, make_ref(), {'nobody@nowhere', 1}, {{'nobody@nowhere', 1}, #{}}}",
     ] {
-        // Only to the gussets: an imitation would end with it, and the original, too.
+        // Only to the gussets: the imitation would end with it.
         for node in [&a.node, &b.node] {
             phoenix
                 .beam
