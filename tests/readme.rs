@@ -177,6 +177,27 @@ async fn the_example_pubsub_bridge_prints_a_topic_and_broadcasts_what_is_typed()
     beam.assert_clean_log().await;
 }
 
+#[tokio::test]
+async fn the_example_presence_is_in_a_topic_and_prints_who_else_is() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let elixir = otp.elixir_code();
+    let beam = Beam::start(&otp, &epmd, BeamOptions::default().args(["-pa", elixir.to_str().expect("a path")])).await;
+    beam.value("gusset_pubsub:start('Elixir.MyApp.PubSub', 1)").await;
+    beam.value("gusset_tracker:start('Elixir.MyApp.Presence', 'Elixir.MyApp.PubSub', #{broadcast_period => 100})")
+        .await;
+    let track = "gusset_tracker:track('Elixir.MyApp.Presence', whereis(init), {<<\"lobby\">>, <<\"bob\">>}, #{})";
+    assert!(beam.value(track).await.starts_with("{ok,"));
+    let presence =
+        example("presence", &["MyApp.PubSub", "MyApp.Presence", "lobby", "rusty", &beam.node_name], &epmd).await;
+    presence.output().line_with("+ <<\"rusty\">>", LATER).await.unwrap();
+    presence.output().line_with("+ <<\"bob\">>", LATER).await.unwrap();
+    let rusty = "[M || {<<\"rusty\">>, M} <- gusset_tracker:list('Elixir.MyApp.Presence', <<\"lobby\">>)]";
+    let there = format!("case {rusty} of [#{{language := <<\"Rust\">>}}] -> true; Other -> Other end");
+    beam.wait_until(&there, LATER).await.unwrap();
+    beam.assert_clean_log().await;
+}
+
 /// Starts an example with the cookie of the fixtures, as its first lines say.
 async fn example(name: &str, args: &[&str], epmd: &Epmd) -> Program {
     let mut command = Command::new(built(name).await);

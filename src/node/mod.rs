@@ -10,6 +10,7 @@ mod dynamic;
 mod error;
 mod events;
 mod extensions;
+mod farewell;
 mod gate;
 mod inbound;
 mod info;
@@ -251,6 +252,7 @@ impl Node {
     /// once and together (so that no peer mistakes it for a partition), processes are ended with
     /// `shutdown`; servers may do first what their `terminate` does. Returns when all is done, or after [`NodeConfig::shutdown_timeout`].
     pub async fn shutdown(&self) {
+        self.say_farewell().await;
         self.0.shutdown.cancel();
         let connections = self.0.peers.all();
         for connection in &connections {

@@ -30,6 +30,7 @@ mod singleton;
 mod supervisor;
 mod sys;
 mod system_info;
+pub mod tracker;
 
 pub use call::CALL_TIMEOUT;
 pub use children::{Child, ChildKind};

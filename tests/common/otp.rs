@@ -25,6 +25,15 @@ impl Otp {
         self.bin.join(format!("{name}{}", self.release))
     }
 
+    /// The folder with the modules of this release's Elixir, for the code path of a plain `erl`.
+    pub fn elixir_code(&self) -> PathBuf {
+        let print = "IO.write(Application.app_dir(:elixir, \"ebin\"))";
+        let output = Command::new(self.program("elixir")).args(["-e", print]).output().expect("elixir runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "elixir{}: {said}{}", self.release, String::from_utf8_lossy(&output.stderr));
+        PathBuf::from(said)
+    }
+
     /// The folder with the modules of `interop/beam`, compiled by this release on first use.
     pub(super) fn fixture_code(&self) -> PathBuf {
         static COMPILING: Mutex<()> = Mutex::new(());
