@@ -72,8 +72,12 @@ fn check(args: &CheckArgs, settings: &Settings) -> Result<(), Failure> {
             || json!({"key": format!("{}.{}", it.section, it.key), "value": it.json, "source": it.source}),
         );
     }
-    for warning in warnings(settings) {
-        output.line(|| format!("\nwarn  {warning}"), || json!({ "warning": warning }));
+    let warnings = warnings(settings);
+    if !warnings.is_empty() {
+        output.text(String::new);
+    }
+    for warning in warnings {
+        output.line(|| format!("warn  {warning}"), || json!({ "warning": warning }));
     }
     Ok(())
 }

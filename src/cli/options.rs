@@ -81,8 +81,8 @@ impl FromArgMatches for SettingsArgs {
         let names = options().into_iter().filter_map(|(_, key)| Some((key.option?, key.form)));
         let typed = names.filter(|(name, _)| matches.value_source(name) == Some(ValueSource::CommandLine));
         let values = typed.filter_map(|(name, form)| {
-            let words = matches.get_raw(name)?.map(|word| Raw::Word(word.to_string_lossy().into_owned()));
-            let raw = if form == Form::List { Raw::List(words.collect()) } else { words.last()? };
+            let mut words = matches.get_raw(name)?.map(|word| Raw::Word(word.to_string_lossy().into_owned()));
+            let raw = if form == Form::List { Raw::List(words.collect()) } else { words.next_back()? };
             Some((name, raw))
         });
         Ok(Self { file, values: values.collect() })

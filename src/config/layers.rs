@@ -302,8 +302,8 @@ fn strategy(
         };
         problems.at(&entry.source, &format!("topologies.{name}.strategy"), &why);
     }
-    if let Some((kind, Some(preset))) = &named {
-        problems.note(format!("{}: `{}` of libcluster is `{}` here", entry.source, preset.name, kind.name));
+    if let Some((kind, Some(_))) = &named {
+        problems.note(format!("{}: `{text}` is `{}` here", entry.source, kind.name));
     }
     named
 }
@@ -317,12 +317,11 @@ fn complain_of_idle_options(
     for (option, _) in options {
         let takes = |key: &Key| key.option == Some(option);
         let general = SECTIONS.iter().any(|section| section.keys.iter().any(takes));
-        let heard = found.iter().any(|(name, kind, _)| name == kind.name && kind.keys().any(|key| takes(key)));
+        let heard = found.iter().any(|(name, kind, _)| name == kind.name && kind.keys().any(takes));
         if general || heard {
             continue;
         }
-        let kinds: Vec<&str> =
-            STRATEGIES.iter().filter(|kind| kind.keys().any(|key| takes(key))).map(|kind| kind.name).collect();
+        let kinds: Vec<&str> = STRATEGIES.iter().filter(|kind| kind.keys().any(takes)).map(|kind| kind.name).collect();
         let text = format!(
             "it is for a topology of the name {}, and there is none: add --discover {}, or set the key in the file",
             kinds.join(" or "),

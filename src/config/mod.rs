@@ -7,6 +7,9 @@
 //!
 //! Nothing in here knows the command line itself; its values come as a list ([`Options`]).
 
+// What only some strategies read is idle where they are left out.
+#![cfg_attr(not(all(feature = "kubernetes", feature = "dns", feature = "gossip", feature = "file")), allow(dead_code))]
+
 mod environment;
 mod file;
 mod guide;

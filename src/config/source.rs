@@ -29,7 +29,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::Preset(strategy) => write!(f, "default of {strategy}"),
+            Self::Preset(strategy) => write!(f, "default of libcluster's {strategy}"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => f.write_str(name),
             Self::Option(name) => write!(f, "--{name}"),

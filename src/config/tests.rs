@@ -223,8 +223,8 @@ polling_interval = 10_000
     assert_eq!(main("basename"), pair("\"myapp\"", "gusset.toml:4"));
     assert_eq!(main("selector"), pair("\"app=myapp\"", "gusset.toml:5"));
     assert_eq!(main("cluster_domain"), pair("\"k8s.local\"", "gusset.toml:7"));
-    assert_eq!(main("mode"), pair("\"ip\"", "default of Kubernetes"));
-    assert_eq!(main("lookup"), pair("\"endpoints\"", "default of Kubernetes"));
+    assert_eq!(main("mode"), pair("\"ip\"", "default of libcluster's Kubernetes"));
+    assert_eq!(main("lookup"), pair("\"endpoints\"", "default of libcluster's Kubernetes"));
     let notes = settings.notes.join("\n");
     assert!(notes.contains("`kubernetes_selector` is libcluster's word; here it is `selector`"), "{notes}");
     assert!(notes.contains("`polling_interval` has no effect: the API is watched"), "{notes}");

@@ -70,7 +70,7 @@ multicast_ttl = 2
     }
     assert_eq!(of(&lines, "node.cookie").1, "gusset.toml:3");
     let warnings: Vec<&str> = lines.iter().filter_map(|line| line["warning"].as_str()).collect();
-    assert!(warnings.iter().any(|it| it.contains("`Gossip` of libcluster is `gossip` here")), "{warnings:?}");
+    assert!(warnings.iter().any(|it| it.contains("`Cluster.Strategy.Gossip` is `gossip` here")), "{warnings:?}");
     assert!(warnings.iter().any(|it| it.contains("others can read it") && it.contains("chmod 600")), "{warnings:?}");
 
     // For people: what can be copied into a file.

@@ -91,7 +91,7 @@ impl Described<'_> {
 /// Makes the topology. `None` when it cannot be made, which is a problem then.
 pub(super) fn build(name: &str, kind: &'static StrategyKind, values: &Values, common: &Common<'_>) -> Option<Topology> {
     let described = Described { kind, values, common };
-    let strategy = match kind.name {
+    let strategy: Arc<dyn Strategy> = match kind.name {
         #[cfg(feature = "kubernetes")]
         "kubernetes" => {
             let found = kubernetes::build(&described)?;
@@ -105,7 +105,7 @@ pub(super) fn build(name: &str, kind: &'static StrategyKind, values: &Values, co
             return Some(Topology { name: name.to_owned(), strategy, kubernetes: Some(kubernetes) });
         }
         #[cfg(feature = "dns")]
-        "dns" => Arc::new(dns::build(&described)?) as Arc<dyn Strategy>,
+        "dns" => Arc::new(dns::build(&described)?),
         #[cfg(feature = "gossip")]
         "gossip" => Arc::new(gossip::build(&described)?),
         #[cfg(feature = "file")]
