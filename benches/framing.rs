@@ -99,8 +99,8 @@ fn there_and_decoded(bencher: Bencher<'_, '_>) {
         wire.clear();
         write(&mut outbox, vec![message], &mut wire);
         reader.buffer().extend_from_slice(&wire);
-        let Some(Frame::Message(message)) = reader.next().unwrap() else { panic!("a message was sent") };
-        message.payload.unwrap().decode::<samples::Call>().unwrap()
+        let Some(Frame::Sent(message)) = reader.next().unwrap() else { panic!("a message was sent") };
+        message.payload.decode::<samples::Call>().unwrap()
     });
 }
 
@@ -124,7 +124,7 @@ fn take(reader: &mut FrameReader, wire: &[u8]) -> usize {
     for piece in wire.chunks(64 << 10) {
         reader.buffer().extend_from_slice(piece);
         while let Some(frame) = reader.next().unwrap() {
-            count += usize::from(matches!(black_box(frame), Frame::Message(_)));
+            count += usize::from(matches!(black_box(frame), Frame::Sent(_)));
         }
     }
     count

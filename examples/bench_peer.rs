@@ -100,13 +100,14 @@ async fn answer(bench: &Process, message: &Payload) {
 fn read(message: &Payload) -> Result<Task, DecodeError> {
     let mut reader = message.reader();
     let arity = reader.tuple()?;
-    if let Ok(to) = reader.clone().pid() {
-        reader.pid()?;
+    let start = reader.clone();
+    let Ok(word) = reader.atom_text() else {
+        reader = start;
+        let to = reader.pid()?;
         let tag = next(message, &mut reader)?;
         return Ok(Task::Echo { to, tag, payload: reader.bytes()? });
-    }
-    let word = reader.atom()?;
-    Ok(match (word.as_str(), arity) {
+    };
+    Ok(match (&*word, arity) {
         ("n", 2) => Task::Count(reader.binary()?.len()),
         ("$gen_call", 3) => Task::Call,
         ("report", 3) => Task::Report { to: reader.pid()?, tag: next(message, &mut reader)? },

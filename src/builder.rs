@@ -15,7 +15,7 @@ use crate::discovery::{
 use crate::net::{ConnectError, DialTarget, EpmdMode};
 use crate::node::{ConnectFailed, ConnectFailure, Listen, NameSource, Node, NodeConfig, NodeEvent, StartError};
 use crate::proto::{Cookie, NodeName, NodeNameError};
-use crate::services;
+use crate::services::{self, Shell};
 
 /// Collects what a node shall be, and starts it.
 ///
@@ -35,6 +35,7 @@ pub struct NodeBuilder {
     reconcile: ReconcileConfig,
     topologies: Vec<(TopologyName, Arc<dyn Strategy>)>,
     services: Services,
+    shell: Option<Shell>,
 }
 
 type Change = Box<dyn FnOnce(&mut NodeConfig) + Send>;
@@ -85,6 +86,7 @@ impl NodeBuilder {
             reconcile: ReconcileConfig::default(),
             topologies: Vec::new(),
             services: Services::Standard,
+            shell: None,
         }
     }
 
@@ -178,6 +180,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Lets others open a shell here (`erl -remsh`, `iex --remsh`); without it they are refused.
+    #[must_use]
+    pub fn shell(mut self, shell: Shell) -> Self {
+        self.shell = Some(shell);
+        self
+    }
+
     /// Starts the node. Discovery, where there is any, runs as long as the node.
     ///
     /// # Errors
@@ -208,6 +217,9 @@ impl NodeBuilder {
         let started = Node::prepare(source, config).await?;
         if self.services == Services::Standard {
             services::install_standard(started.node())?;
+        }
+        if let Some(shell) = self.shell {
+            started.node().install(shell)?;
         }
         // Nobody is let in before the services are there: what arrives first is never lost.
         let node = started.open();

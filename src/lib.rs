@@ -42,9 +42,19 @@ pub use node::{
     SendError, Service, Target,
 };
 pub use proto::{Cookie, NodeName};
-pub use services::{Answer, Arity, CallContext, Next, ReplyTo, Server};
+pub use services::{Answer, Arity, CallContext, GenServer, Next, ReplyTo, ServerRef, global_name};
+
+/// The code of the page about `pg` and PubSub.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/pubsub.md")]
+struct PubSubPage;
 
 /// The code of the README, which is compiled with the documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code of the page about the shell, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/shell.md")]
+struct ShellPage;

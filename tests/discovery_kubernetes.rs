@@ -16,8 +16,8 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use gusset::discovery::{
-    CandidateState, Desired, DialFailure, Discovery, DiscoveryError, DiscoveryErrorKind, DiscoveryEvent, Kubernetes,
-    Mesh, MeshEvent, NameTemplate, PortRule, Prune, ReconcileConfig, Reporter, Reports, SelfView, Strategy,
+    CandidateState, DialFailure, Discovery, DiscoveryErrorKind, DiscoveryEvent, Family, Kubernetes, Mesh, MeshEvent,
+    NameTemplate, PortRule, Prune, ReconcileConfig, SelfView,
 };
 use gusset::net::DialTarget;
 use gusset::proto::NodeName;
@@ -27,85 +27,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use common::{Kube, require};
+use kubernetes_api::watched::{Watched, name};
 use kubernetes_api::{DEADLINE, Passage, Room, Way, changed_kubeconfig};
-
-/// A running strategy and what it said last.
-struct Watched {
-    reports: Reports,
-    task: tokio::task::JoinHandle<()>,
-    desired: Option<Desired>,
-    gone: BTreeSet<NodeName>,
-    error: Option<DiscoveryError>,
-    healthy: bool,
-}
-
-impl Watched {
-    fn start(strategy: Kubernetes) -> Self {
-        let (report, reports) = Reporter::new();
-        let task = tokio::spawn(strategy.run(name("me@10.9.9.9"), report));
-        Self { reports, task, desired: None, gone: BTreeSet::new(), error: None, healthy: false }
-    }
-
-    async fn until(&mut self, what: &str, reached: impl Fn(&Self) -> bool) {
-        let waiting = async {
-            while !reached(self) {
-                let report = self.reports.next().await;
-                if let Some(desired) = report.desired {
-                    self.gone.extend(desired.gone.iter().cloned());
-                    self.desired = Some(desired);
-                }
-                if report.healthy {
-                    (self.healthy, self.error) = (true, None);
-                }
-                if let Some(error) = report.error {
-                    (self.healthy, self.error) = (false, Some(error));
-                }
-            }
-        };
-        if tokio::time::timeout(DEADLINE, waiting).await.is_err() {
-            panic!(
-                "not within {DEADLINE:?}: {what}; it has {:?}, {:?}, gone: {:?}",
-                self.desired, self.error, self.gone
-            );
-        }
-    }
-
-    async fn until_names(&mut self, names: &[&str]) {
-        self.until(&format!("the names {names:?}"), |it| it.names() == names).await;
-    }
-
-    async fn until_state(&mut self, of: &str, state: CandidateState) {
-        self.until(&format!("{of} {state:?}"), |it| it.state(of) == Some(state)).await;
-    }
-
-    async fn until_error(&mut self, kind: DiscoveryErrorKind) -> DiscoveryError {
-        self.until(&format!("the error {kind:?}"), |it| it.error.as_ref().is_some_and(|error| error.kind == kind))
-            .await;
-        self.error.clone().unwrap()
-    }
-
-    fn names(&self) -> Vec<&str> {
-        self.desired.iter().flat_map(|desired| desired.peers.keys().map(NodeName::as_str)).collect()
-    }
-
-    fn target(&self, of: &str) -> &DialTarget {
-        &self.desired.as_ref().unwrap().peers[&name(of)].target
-    }
-
-    fn state(&self, of: &str) -> Option<CandidateState> {
-        Some(self.desired.as_ref()?.peers.get(&name(of))?.state)
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn name(text: &str) -> NodeName {
-    NodeName::new(text).unwrap()
-}
 
 fn strategy(kubeconfig: &Path, room: &Room) -> Kubernetes {
     Kubernetes::pods(&room.name, "app=myapp").basename("myapp").template(NameTemplate::ip()).kubeconfig(kubeconfig)
@@ -209,7 +132,7 @@ async fn it_says_what_others_would_call_us() {
     let cluster = require!(Kube::shared().await);
     let room = cluster.namespace().await;
     room.start("web", "127.0.0.2").await;
-    let me = |it: &Watched| it.desired.as_ref().unwrap().me.clone();
+    let me = Watched::me;
     let base = strategy(cluster.kubeconfig(), &room);
 
     let mut watched = Watched::start(base.clone().own_address([127, 0, 0, 2].into()));
@@ -291,6 +214,129 @@ async fn a_token_that_is_not_accepted_is_an_error_of_its_own() {
     let error = watched.until_error(DiscoveryErrorKind::Unauthorized).await;
     assert!(error.fix.contains("ServiceAccount"), "{error}");
     assert!(watched.desired.is_none());
+}
+
+#[tokio::test]
+async fn a_token_that_was_replaced_in_its_file_is_used_when_the_old_one_is_no_longer_taken() {
+    let cluster = require!(Kube::shared().await);
+    let room = cluster.namespace().await;
+    room.start("web", "127.0.0.2").await;
+    room.grant(&["get", "list", "watch"]).await;
+    let first = room.token_of_secret("first").await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &first).unwrap();
+    let with = |user| changed_kubeconfig(cluster.kubeconfig(), |kubeconfig| kubeconfig["users"][0]["user"] = user);
+    let kubeconfig = with(json!({"tokenFile": file.path()}));
+    let mut watched = Watched::start(strategy(kubeconfig.path(), &room).relist_every(Duration::from_secs(1)));
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+
+    std::fs::write(file.path(), room.token_of_secret("second").await).unwrap();
+    room.secrets().delete("first", &kube::api::DeleteParams::default()).await.unwrap();
+    room.until_denied(with(json!({"token": first})).path()).await;
+    // The watch that runs still holds; the next list needs the new one.
+    let asked_before = watched.answers;
+    watched.until("a few more lists", |it| it.answers > asked_before + 3 && it.healthy).await;
+    room.start("late", "127.0.0.3").await;
+    watched.until_names(&["myapp@127.0.0.2", "myapp@127.0.0.3"]).await;
+    watched.until("health", |it| it.healthy && it.error.is_none()).await;
+    assert!(watched.gone.is_empty());
+}
+
+#[tokio::test]
+async fn two_namespaces_with_two_selectors_are_one_topology_and_one_that_fails_is_named() {
+    let cluster = require!(Kube::shared().await);
+    let (room, other) = (cluster.namespace().await, cluster.namespace().await);
+    room.start("web", "127.0.0.2").await;
+    other.create("worker", json!({"labels": {"tier": "batch"}}), json!({})).await;
+    other.run("worker", "127.0.0.3", true).await;
+    other.start("unlike", "127.0.0.4").await;
+    let kubeconfig = room.account(cluster.kubeconfig()).await;
+    room.grant(&["get", "list", "watch"]).await;
+
+    let mut watched = Watched::start(strategy(kubeconfig.path(), &room).also(&other.name, "tier=batch"));
+    let error = watched.until_error(DiscoveryErrorKind::Forbidden).await;
+    let named = format!("`tier=batch` in namespace `{}`: ", other.name);
+    assert!(error.text.starts_with(&named) && error.fix.contains(&other.name), "{error}");
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+
+    other.grant_to(&room.name, "pods", &["get", "list", "watch"]).await;
+    watched.until_names(&["myapp@127.0.0.2", "myapp@127.0.0.3"]).await;
+    watched.until("health", |it| it.healthy && it.error.is_none()).await;
+    other.terminate("worker").await;
+    other.finish("worker").await;
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+    assert_eq!(watched.gone, BTreeSet::from([name("myapp@127.0.0.3")]));
+
+    // Who is found by both is one node; who loses one of two labels is still there.
+    let mut watched = Watched::start(strategy(cluster.kubeconfig(), &room).also(&room.name, "role=both"));
+    watched.until_names(&["myapp@127.0.0.2"]).await;
+    room.create("both", json!({"labels": {"app": "myapp", "role": "both"}}), json!({})).await;
+    room.run("both", "127.0.0.5", true).await;
+    watched.until_names(&["myapp@127.0.0.2", "myapp@127.0.0.5"]).await;
+    room.set_metadata("both", json!({"labels": {"app": null}})).await;
+    room.start("after", "127.0.0.6").await;
+    watched.until_names(&["myapp@127.0.0.2", "myapp@127.0.0.5", "myapp@127.0.0.6"]).await;
+    assert!(watched.gone.is_empty(), "{:?}", watched.gone);
+    room.set_metadata("both", json!({"labels": {"role": null}})).await;
+    watched.until_names(&["myapp@127.0.0.2", "myapp@127.0.0.6"]).await;
+    assert_eq!(watched.gone, BTreeSet::from([name("myapp@127.0.0.5")]));
+}
+
+#[tokio::test]
+async fn family_release_and_zone_are_those_of_the_pod() {
+    let cluster = require!(Kube::shared().await);
+    let room = cluster.namespace().await;
+    let labels = json!({"app": "myapp", "release": "v2", "topology.kubernetes.io/zone": "zone-a"});
+    room.create("dual", json!({"labels": labels}), json!({})).await;
+    let addresses = json!([{"ip": "127.0.0.2"}, {"ip": "fd00::2"}]);
+    room.set_status("dual", json!({"phase": "Running", "podIP": "127.0.0.2", "podIPs": addresses})).await;
+    let base = strategy(cluster.kubeconfig(), &room).release_label("release");
+    for (family, wanted) in [
+        (Family::First, "myapp@127.0.0.2"),
+        (Family::V6, "myapp@fd00::2"),
+        (Family::PreferV4, "myapp@127.0.0.2"),
+        (Family::PreferV6, "myapp@fd00::2"),
+    ] {
+        let mut watched = Watched::start(base.clone().family(family));
+        watched.until_names(&[wanted]).await;
+        let found = watched.candidate(wanted);
+        assert_eq!((found.release.as_deref(), found.zone.as_deref()), (Some("v2"), Some("zone-a")));
+    }
+}
+
+#[tokio::test]
+async fn history_that_is_forgotten_while_a_long_list_is_read_or_a_watch_runs_costs_nothing() {
+    let Some(cluster) = require!(Kube::private().await) else { return };
+    let room = Arc::new(cluster.namespace().await);
+    let pods = futures_util::stream::iter(0..PODS_OF_TWO_PAGES).map(|n| {
+        let room = room.clone();
+        async move { room.create(&format!("idle-{n}"), json!({"finalizers": null}), json!({})).await }
+    });
+    pods.buffer_unordered(16).collect::<Vec<()>>().await;
+    room.start("web", "127.0.0.2").await;
+
+    let way = Way::to(cluster.kubeconfig()).await;
+    way.hold(true);
+    let kubeconfig = way.kubeconfig(cluster.kubeconfig());
+    let mut watched = Watched::start(strategy(kubeconfig.path(), &room));
+    way.until_held().await;
+    // What the server does with the second page is seen by a list of our own, begun before.
+    let limit = kube::api::ListParams::default().labels("app=myapp").limit(500);
+    let page = room.pods().list(&limit).await.unwrap();
+    room.start("late", "127.0.0.3").await;
+    cluster.compact().await;
+    let rest = limit.continue_token(&page.metadata.continue_.unwrap());
+    let refused = room.pods().list(&rest).await.unwrap_err();
+    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 410), "{refused}");
+    way.hold(false);
+    watched.until_names(&["myapp@127.0.0.2", "myapp@127.0.0.3"]).await;
+    assert_eq!(watched.error, None, "a list that has to begin anew is routine");
+
+    room.set_metadata("web", json!({"annotations": {"changed": "since"}})).await;
+    cluster.compact().await;
+    room.start("later", "127.0.0.4").await;
+    watched.until_names(&["myapp@127.0.0.2", "myapp@127.0.0.3", "myapp@127.0.0.4"]).await;
+    assert_eq!((watched.error.clone(), watched.gone.len()), (None, 0));
 }
 
 #[tokio::test]
@@ -392,6 +438,9 @@ async fn pods_are_connected_kept_while_they_terminate_and_let_go_when_they_are_g
     discovery.stop().await;
     assert!(calls.try_recv().is_err());
 }
+
+/// A page holds 500.
+const PODS_OF_TWO_PAGES: usize = 520;
 
 /// A mesh that connects whatever it is told to and says what it was told.
 struct Recorder {

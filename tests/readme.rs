@@ -76,6 +76,72 @@ async fn the_example_embed_answers_calls_of_both_kinds() {
 }
 
 #[tokio::test]
+async fn the_example_gen_server_is_a_server_of_elixirs() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let (node, other) = (format!("{}@127.0.0.1", unique("stock")), format!("{}@127.0.0.1", unique("other")));
+    let stock = example("gen_server", &[&node], &epmd).await;
+    stock.output().line_with(&format!("{node} is up"), LATER).await.unwrap();
+    let mut iex = Iex::start(&otp, &epmd, BeamOptions::default()).await;
+    iex.ask(&format!("stock = {{:stock, :\"{node}\"}}"), "{:stock", SOON).await;
+    iex.ask("GenServer.call(stock, {:take, \"bolt\", 3})", "{:ok, 7}", SOON).await;
+    iex.ask("GenServer.call(stock, {:take, \"bolt\", 30})", "{:error, :empty}", SOON).await;
+    iex.ask("GenServer.cast(stock, {:deliver, \"bolt\", 30})", ":ok", SOON).await;
+    iex.ask("task = Task.async(fn -> GenServer.call(stock, {:await, \"nut\", 9}) end)", "%Task{", SOON).await;
+    iex.ask("Task.yield(task, 100)", "nil", SOON).await;
+    iex.ask("GenServer.cast(stock, {:deliver, \"nut\", 6})", ":ok", SOON).await;
+    iex.ask("Task.await(task)", "{:ok, 1}", SOON).await;
+    iex.ask(":sys.get_state(stock)", "%{\"bolt\" => 37, \"nut\" => 1}", SOON).await;
+    iex.ask("GenServer.call(stock, {:tke, \"bolt\"})", "unknown variant `tke`, expected one of `take`", SOON).await;
+    let which = format!("Supervisor.which_children({{:gusset_sup, :\"{node}\"}}) |> List.last()");
+    iex.ask(&which, "{:stock, #PID<", SOON).await;
+    let second = example("gen_server", &[&other, &node], &epmd).await;
+    second.output().line_with(&format!("{node} has {{\"bolt\": 37, \"nut\": 1}}"), LATER).await.unwrap();
+    iex.ask("GenServer.stop(stock)", ":ok", SOON).await;
+    stock.output().line_with("the stock closes: normal", SOON).await.unwrap();
+    stock.output().line_with("the stock has ended: normal", SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_example_rpc_export_is_called_as_its_first_lines_say() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let node = format!("{}@127.0.0.1", unique("math"));
+    let math = example("rpc_export", &[&node], &epmd).await;
+    math.output().line_with(&format!("{node} is up"), LATER).await.unwrap();
+    let mut iex = Iex::start(&otp, &epmd, BeamOptions::default()).await;
+    iex.ask(&format!("n = :\"{node}\""), &node, SOON).await;
+    iex.ask(":rpc.call(n, MyRust, :add, [20, 22])", "42", SOON).await;
+    let raised = "** (ErlangError) Erlang error: {:exception, :badarith, []}";
+    iex.ask(":erpc.call(n, MyRust, :divide, [1, 0])", raised, SOON).await;
+    let me = format!("\"{}\": ", iex.node_name);
+    iex.ask(":rpc.call(n, MyRust, :everywhere, [])", &me, SOON).await;
+    iex.ask("Node.spawn(n, MyRust, :print, [\"hel\" <> \"lo\"])", "hello", SOON).await;
+}
+
+#[tokio::test]
+async fn the_example_leader_moves_when_its_node_is_lost() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let (one, two) = (format!("{}@127.0.0.1", unique("one")), format!("{}@127.0.0.1", unique("two")));
+    let first = example("leader", &[&one], &epmd).await;
+    first.output().line_with(&format!("{one} leads"), LATER).await.unwrap();
+    let second = example("leader", &[&two, &one], &epmd).await;
+    second.output().line_with(&format!("{two} stands by for {one}"), LATER).await.unwrap();
+    let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+    assert_eq!(beam.value(&format!("net_kernel:connect_node('{one}')")).await, "true");
+    let who = async |node: &str| {
+        let asked = format!("(catch gen_server:call({{global, leader}}, who)) =:= '{node}'");
+        beam.wait_until(&asked, LATER).await.unwrap();
+    };
+    who(&one).await;
+    // Dropping a program kills it.
+    drop(first);
+    second.output().line_with(&format!("{two} leads"), LATER).await.unwrap();
+    who(&two).await;
+}
+
+#[tokio::test]
 async fn the_example_nodeup_prints_nodes_as_they_come_and_go() {
     let otp = require!(otp::get(27));
     let epmd = Epmd::start(&otp).await;
@@ -88,14 +154,42 @@ async fn the_example_nodeup_prints_nodes_as_they_come_and_go() {
     nodeup.output().line_with(&format!("down {}: ", beam.node_name), SOON).await.unwrap();
 }
 
+#[tokio::test]
+async fn the_example_pubsub_bridge_prints_a_topic_and_broadcasts_what_is_typed() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+    beam.value("gusset_pubsub:start('Elixir.MyApp.PubSub', 1)").await;
+    let subscribe = "gusset_pubsub:subscribe('Elixir.MyApp.PubSub', <<\"lobby\">>)";
+    beam.value(&format!("gusset_fixture:collect(inbox, fun() -> {subscribe} end)")).await;
+    let own = format!("{}@127.0.0.1", unique("bridge"));
+    // Somebody who types a line, and then no more.
+    let typing = "(echo hello; exec tail -f /dev/null) | exec \"$0\" \"$@\"";
+    let path = built("pubsub_bridge").await;
+    let mut command = Command::new("sh");
+    command.args(["-c", typing]).arg(path).args(["MyApp.PubSub", "lobby", &beam.node_name, &own]);
+    let bridge = Program::start("pubsub_bridge", in_cluster(command, &epmd)).expect("the example starts");
+    bridge.output().line_with("broadcast to 1 other nodes", LATER).await.unwrap();
+    assert_eq!(beam.value("gusset_fixture:collected(inbox, 1, 5000)").await, r#"[<<"hello">>]"#);
+    let event = "#{<<\"event\">> => <<\"joined\">>}";
+    beam.value(&format!("gusset_pubsub:broadcast('Elixir.MyApp.PubSub', <<\"lobby\">>, {event})")).await;
+    bridge.output().line_with(event, SOON).await.unwrap();
+    beam.assert_clean_log().await;
+}
+
 /// Starts an example with the cookie of the fixtures, as its first lines say.
 async fn example(name: &str, args: &[&str], epmd: &Epmd) -> Program {
     let mut command = Command::new(built(name).await);
+    command.args(args);
+    Program::start(name, in_cluster(command, epmd)).expect("the example starts")
+}
+
+fn in_cluster(mut command: Command, epmd: &Epmd) -> Command {
     for variable in NOT_INHERITED {
         command.env_remove(variable);
     }
-    command.args(args).env("RELEASE_COOKIE", COOKIE).env("ERL_EPMD_PORT", epmd.port().to_string());
-    Program::start(name, command).expect("the example starts")
+    command.env("RELEASE_COOKIE", COOKIE).env("ERL_EPMD_PORT", epmd.port().to_string());
+    command
 }
 
 /// The program of an example. A run of all tests has built it; a run of this file alone may have not.

@@ -218,6 +218,88 @@ async fn functions_of_ours_can_be_spawned() {
 }
 
 #[tokio::test]
+async fn rust_functions_are_called_as_they_are() {
+    with_each(|node, beam, _epmd| async move {
+        let us = atom(&node);
+        let module = "Elixir.MyRust";
+        node.export_fn(module, "add", |a: i64, b: i64| a + b).unwrap();
+        node.export_fn(module, "shout", |text: String| async move { text.to_uppercase() }).unwrap();
+        node.export_fn(module, "divide", |a: i64, b: i64| {
+            a.checked_div(b).ok_or_else(|| Exception::error(Term::Atom(a!("badarith"))))
+        })
+        .unwrap();
+        node.export_fn(module, "find", |key: String| if key == "k" { Ok(1) } else { Err(a!("not_found")) }).unwrap();
+        node.export_fn(module, "nothing", || ()).unwrap();
+        node.export_fn(module, "panic", || -> i64 { panic!("as asked") }).unwrap();
+        node.export_fn(module, "nan", || f64::NAN).unwrap();
+        let rpc = async |fa: &str| beam.value(&format!("rpc:call({us}, 'Elixir.MyRust', {fa})")).await;
+        assert_eq!(rpc("add, [20, 22]").await, "42");
+        assert_eq!(rpc("shout, [<<\"hey\">>]").await, "<<\"HEY\">>");
+        assert_eq!(rpc("divide, [7, 2]").await, "3");
+        assert_eq!(rpc("divide, [7, 0]").await, "{badrpc,{'EXIT',{badarith,[]}}}");
+        assert_eq!(rpc("find, [<<\"k\">>]").await, "{ok,1}");
+        assert_eq!(rpc("find, [<<\"x\">>]").await, "{error,not_found}");
+        assert_eq!(rpc("nothing, []").await, "{}");
+        assert_eq!(
+            rpc("add, [1, x]").await,
+            "{badrpc,{'EXIT',{{badarg,<<\"argument 2: expected an integer, found an atom (at byte 0)\">>},[{'Elixir.MyRust',add,[1,x],[]}]}}}"
+        );
+        assert_eq!(rpc("add, [1]").await, "{badrpc,{'EXIT',{undef,[{'Elixir.MyRust',add,[1],[]}]}}}");
+        assert_eq!(rpc("panic, []").await, "{badrpc,{'EXIT',{{panic,<<\"as asked\">>},[]}}}");
+        assert!(rpc("nan, []").await.starts_with("{badrpc,{'EXIT',{{bad_return_value,"));
+        let add = "'Elixir.MyRust', add, [1, 2]";
+        assert_eq!(beam.value(&format!("rpc:block_call({us}, {add})")).await, "3");
+        assert_eq!(beam.value(&format!("rpc:yield(rpc:async_call({us}, {add}))")).await, "3");
+        assert_eq!(beam.value(&format!("erpc:receive_response(erpc:send_request({us}, {add}), 5000)")).await, "3");
+        let both = format!("erpc:multicall([{us}, 'nobody@127.0.0.1'], {add})");
+        assert_eq!(beam.value(&both).await, "[{ok,3},{error,{erpc,noconnection}}]");
+        let many = format!("rpc:multicall([{us}, {us}, 'nobody@127.0.0.1'], {add})");
+        assert_eq!(beam.value(&many).await, "{[3,3],['nobody@127.0.0.1']}");
+        let mut inbox = node.register("inbox").unwrap();
+        let tell = format!("m, tell, [rpc:call({us}, erlang, whereis, [inbox]), word]");
+        for cast in ["erpc:multicast([X], CALL)", "rpc:cast(X, CALL)", "spawn_opt(X, CALL, [link, {priority, high}])"] {
+            beam.value(&cast.replace("X", &us).replace("CALL", &tell)).await;
+            let told = next(&mut inbox).await;
+            assert!(told.ends_with(",word}"), "{cast}: {told}");
+        }
+        let own: i64 = node.rpc(node.name(), module, "add", (1, 2)).await.unwrap();
+        assert_eq!(own, 3);
+        beam.assert_clean_log().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_call_to_many_nodes_tells_how_it_went_on_each() {
+    let mut beams = Vec::new();
+    let Some(oldest) = otp::available().into_iter().next() else { return };
+    let epmd = Epmd::start(&oldest).await;
+    for otp in otp::available() {
+        beams.push(Beam::start(&otp, &epmd, BeamOptions::default().kernel("connect_all", "false")).await);
+    }
+    let node = node::start(&epmd).await;
+    let (last, others) = beams.split_last().unwrap();
+    last.value("persistent_term:put(special, 1)").await;
+    let mut nodes: Vec<_> = beams.iter().map(name_of).collect();
+    nodes.extend(["nobody@127.0.0.1".parse().unwrap(), node.name().clone()]);
+    let limit = Duration::from_millis(500);
+    let results = node.rpc_multicall::<i64>(&nodes, "persistent_term", "get", (a!("special"),), limit).await;
+    assert_eq!(results.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), nodes);
+    let result = |at: usize| &results[at].1;
+    assert_eq!(*result(others.len()).as_ref().unwrap(), 1);
+    for (at, _) in others.iter().enumerate() {
+        let raised = result(at).as_ref().unwrap_err().exception().unwrap();
+        assert_eq!((raised.class, raised.reason.to_string().as_str()), (Class::Error, "badarg"));
+        assert!(!raised.stack.is_empty());
+    }
+    assert!(result(beams.len()).as_ref().unwrap_err().is_noconnection(), "{results:?}");
+    assert!(result(beams.len() + 1).as_ref().unwrap_err().is_undef(), "{results:?}");
+    let sleepy = node.rpc_multicall::<Term>(&nodes[..1], "timer", "sleep", (60_000,), limit).await;
+    assert!(sleepy[0].1.as_ref().unwrap_err().is_timeout(), "{sleepy:?}");
+    node.shutdown().await;
+}
+
+#[tokio::test]
 async fn erl_call_talks_to_us() {
     with_each(|node, beam, epmd| async move {
         let home = tempfile::tempdir().unwrap();

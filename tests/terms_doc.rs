@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use gusset::etf::{Limits, from_term, to_term};
+use gusset::etf::elixir::{Date, Decimal, MapSet, Range, Time};
+use gusset::etf::{Binary, Charlist, Keyword, Limits, from_term, to_term};
 use gusset::{Atom, Term, atom, list, tuple};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,20 @@ struct Meters(f64);
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename = "ping")]
 struct Ping;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "Elixir.MyApp.Order")]
+struct Order {
+    id: u64,
+    note: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "#row")]
+struct Row {
+    id: u64,
+    note: Option<String>,
+}
 
 /// The rows of the table with this first line, as the texts of their cells.
 fn rows(head: &str) -> Vec<Vec<String>> {
@@ -107,6 +122,17 @@ fn values_become_what_the_page_says() {
         BTreeMap::from([("k".to_owned(), 1)]);
         BTreeMap::from([(atom!("k"), 1)]);
         vec![(atom!("port"), 4000)];
+        Order { id: 7, note: None };
+        Row { id: 7, note: None };
+        Keyword(Item { sku: "a".to_owned(), price: 1.5 });
+        Keyword(BTreeMap::from([("port".to_owned(), 4000)]));
+        Charlist::from("abc");
+        Binary::from(vec![0, 255]);
+        MapSet(vec![1, 2]);
+        Range::new(1, 3);
+        Date::new(2024, 2, 29).unwrap();
+        Time::new(12, 30, 0).unwrap();
+        "12.50".parse::<Decimal>().unwrap();
         tuple![atom!("a"), list![1; 2]];
         Term::charlist("abc");
         Term::export(atom!("lists"), atom!("map"), 2);
@@ -136,6 +162,13 @@ fn the_page_says_what_else_is_read() {
         'x';
         3.0;
         ByteBuf::from(vec![1, 2]);
+        Binary::from(vec![1, 2]);
+        Charlist::from("abc");
+        Row { id: 7, note: None };
+        MapSet(vec![1]);
+        Range { first: 1, last: 3, step: None };
+        Item { sku: "a".to_owned(), price: 2.0 };
+        Keyword(BTreeMap::from([("port".to_owned(), 4000)]));
         ("a".to_owned(), 1);
         Item { sku: "a".to_owned(), price: 2.0 };
         Item { sku: "a".to_owned(), price: 2.0 };
@@ -156,17 +189,21 @@ fn errors_say_what_the_page_says() {
             "Event" => refused::<Event>(text),
             "Vec<Item>" => refused::<Vec<Item>>(text),
             "BTreeMap<String, u8>" => refused::<BTreeMap<String, u8>>(text),
+            "BTreeMap<u8, u8>" => refused::<BTreeMap<u8, u8>>(text),
+            "Order" => refused::<Order>(text),
+            "Row" => refused::<Row>(text),
+            "MapSet<Vec<u8>>" => refused::<MapSet<Vec<u8>>>(text),
             "(u8, u8)" => refused::<(u8, u8)>(text),
             other => panic!("{other} is no type of this test"),
         };
         assert_eq!(&said, expected, "{text} as {kind}");
     }
     #[derive(Serialize)]
-    struct Order {
+    struct Items {
         items: Vec<Item>,
     }
     let item = |price| Item { sku: String::new(), price };
-    let error = to_term(&Order { items: vec![item(1.0), item(f64::NAN)] }).unwrap_err().to_string();
+    let error = to_term(&Items { items: vec![item(1.0), item(f64::NAN)] }).unwrap_err().to_string();
     assert!(include_str!("../docs/terms.md").contains(&format!("`{error}`")), "{error}");
 }
 

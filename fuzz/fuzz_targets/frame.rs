@@ -60,9 +60,13 @@ fn read(flags: Flags, stream: &[u8], step: usize) -> Vec<String> {
         loop {
             match reader.next() {
                 Ok(None) => break,
-                Ok(Some(Frame::Message(message))) => {
-                    let payload = message.payload.map(|payload| payload.term().map(|term| term.to_string()));
-                    seen.push(format!("{:?} {payload:?}", message.control));
+                Ok(Some(Frame::Sent(message))) => {
+                    let payload = message.payload.term().map(|term| term.to_string());
+                    seen.push(format!("{:?} {:?} {payload:?}", message.from, message.to));
+                }
+                Ok(Some(Frame::Signal(signal))) => {
+                    let payload = signal.payload.map(|payload| payload.term().map(|term| term.to_string()));
+                    seen.push(format!("{:?} {payload:?}", signal.control));
                 }
                 Ok(Some(frame)) => seen.push(format!("{frame:?}")),
                 Err(error) => {

@@ -10,6 +10,7 @@
 -export([start/0]).
 %% For the expressions of tests.
 -export([wait_until/2, flush_log/1, collect/1, collect/2, collected/1, collected/3, echo/1, server/1, kinds/0]).
+-export([individual/1, older/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 start() ->
@@ -171,14 +172,29 @@ echo(Name) ->
     true = register(Name, Pid),
     Pid.
 
+%% A wrapper of a cluster singleton as Elixir's Individual makes one: a name in global whose conflicts are settled by
+%% age, with a fun that only this node can run.
+individual(Name) ->
+    {ok, Pid} = gen_server:start(?MODULE, [], []),
+    {global:register_name(Name, Pid, fun(N, One, Other) -> older(N, One, Other) end), Pid}.
+
+older(_Name, One, Other) ->
+    [{_, Younger}, {_, Older}] = lists:sort([{gen_server:call(Pid, time_alive), Pid} || Pid <- [One, Other]]),
+    persistent_term:put(younger, Younger),
+    exit(Younger, kill),
+    Older.
+
 %% A registered gen_server: {ping, I} -> {pong, I}, {echo, T} -> T, casts -> the list of casts, stop, crash, silence.
 server(Name) ->
     {ok, Pid} = gen_server:start({local, Name}, ?MODULE, [], []),
     Pid.
 
-init([]) -> {ok, []}.
+init([]) ->
+    put(started, erlang:monotonic_time(nanosecond)),
+    {ok, []}.
 handle_call({ping, I}, _From, Casts) -> {reply, {pong, I}, Casts};
 handle_call({echo, Term}, _From, Casts) -> {reply, Term, Casts};
+handle_call(time_alive, _From, Casts) -> {reply, erlang:monotonic_time(nanosecond) - get(started), Casts};
 handle_call(casts, _From, Casts) -> {reply, lists:reverse(Casts), Casts};
 handle_call(silence, _From, Casts) -> {noreply, Casts};
 handle_call(stop, _From, Casts) -> {stop, normal, ok, Casts};

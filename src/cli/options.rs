@@ -54,7 +54,8 @@ fn arg(key: &'static Key) -> Arg {
         Form::Text | Form::Number => arg,
     };
     let arg = match key.default {
-        Some(default) if key.form != Form::Flag => arg.default_value(default),
+        // A flag that is off unless somebody says otherwise goes without saying.
+        Some(default) if key.form != Form::Flag || default != "false" => arg.default_value(default),
         _ => arg,
     };
     let arg = match key.variables.first() {

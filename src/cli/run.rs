@@ -1,5 +1,7 @@
 //! `gusset run`: join the cluster, stay in it, and say who comes and goes.
 
+use std::sync::{Arc, OnceLock};
+
 use clap::Args;
 use serde_json::json;
 
@@ -12,8 +14,9 @@ use super::options::SettingsArgs;
 use super::output::Output;
 use super::stop::Stop;
 use crate::config::Settings;
-use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
+use crate::discovery::{DiscoveryEvent, DiscoveryHandle, DiscoveryView};
 use crate::node::Node;
+use crate::services::Shell;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -51,10 +54,16 @@ pub(super) async fn run(args: &RunArgs, settings: Settings) -> Result<(), Failur
         settings.topologies.iter().fold(builder.reconcile(settings.reconcile.clone()), |builder, topology| {
             builder.topology(topology.name.as_str(), topology.strategy.clone())
         });
+    let found_nodes = Arc::new(OnceLock::new());
+    let builder = if settings.shell { builder.shell(shell(&found_nodes)) } else { builder };
     let (node, discovery) = tokio::select! {
         started = builder.start_with_discovery() => started?,
         signal = stop.wait() => return Err(Failure::other(format!("stopped by {signal} before it was up"))),
     };
+    if let Some(discovery) = &discovery {
+        // Set once, right here.
+        let _ = found_nodes.set(discovery.view());
+    }
     let web = match Web::start(settings.http, &node, discovery.as_ref()).await {
         Ok(web) => web,
         Err(failure) => {
@@ -115,6 +124,20 @@ pub(super) async fn run(args: &RunArgs, settings: Settings) -> Result<(), Failur
     }
     output.line(|| "stopped".to_owned(), || json!({"event": "stopped"}));
     Ok(())
+}
+
+/// The shell of this node, which knows about discovery as soon as there is any.
+fn shell(discovery: &Arc<OnceLock<DiscoveryView>>) -> Shell {
+    let discovery = discovery.clone();
+    Shell::new().fact("discovery", move || {
+        let Some(view) = discovery.get() else { return "none".to_owned() };
+        let snapshot = view.snapshot();
+        let wanted = snapshot.peers.iter().filter(|peer| peer.state.is_some());
+        let failing = wanted.clone().filter(|peer| peer.failing_for.is_some()).count();
+        let topologies: Vec<_> = snapshot.topologies.iter().map(|topology| topology.name.to_string()).collect();
+        let failing = if failing == 0 { String::new() } else { format!(", {failing} cannot be reached") };
+        format!("{}: {} nodes wanted{failing}", topologies.join(", "), wanted.count())
+    })
 }
 
 async fn next_news(news: &mut Option<tokio::sync::broadcast::Receiver<DiscoveryEvent>>) -> Option<DiscoveryEvent> {

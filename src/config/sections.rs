@@ -11,6 +11,7 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section { name: "listen", heading: "Network", about: "Where other nodes reach this one.", keys: LISTEN },
     Section { name: "http", heading: "Health and metrics", about: "Probes, metrics and status over HTTP.", keys: HTTP },
+    Section { name: "services", heading: "Services", about: "What other nodes find here.", keys: SERVICES },
     Section { name: "log", heading: "Log", about: "What is written to standard error.", keys: LOG },
     Section {
         name: "discovery",
@@ -26,6 +27,11 @@ pub(super) const MODES: &[(&str, &str)] = &[
     ("ip", "basename@IP"),
     ("hostname", "basename@HOSTNAME.SERVICE.NAMESPACE.svc.DOMAIN, for the pods of a StatefulSet"),
 ];
+
+const SERVICES: &[Key] =
+    &[Key::flag("shell", "Let others open a shell here (`erl -remsh`, `iex --remsh`): whoever has the cookie can.")
+        .default("true")
+        .option("shell")];
 
 const NODE: &[Key] = &[
     Key::text("name", "NAME", "The long name of the node (`name@host.domain`, `name@10.0.0.7`).")

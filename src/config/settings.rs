@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) epmd_port: u16,
     pub(crate) http: HttpSettings,
     pub(crate) log: LogSettings,
+    /// Others may open a shell here.
+    pub(crate) shell: bool,
     pub(crate) reconcile: ReconcileConfig,
     pub(crate) topologies: Vec<Topology>,
     /// What works, and is worth a word.
@@ -148,6 +150,7 @@ fn settle(resolved: &mut Resolved, problems: &Problems) -> Settings {
             filter: section("log").or("filter", String::new(), problems),
             json: section("log").or("json", false, problems),
         },
+        shell: section("services").or("shell", true, problems),
         reconcile: reconcile(discovery, problems),
         topologies,
         notes: Vec::new(),

@@ -7,6 +7,7 @@ use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 use super::de::Deserializer;
 use super::error::{DecodeError, DecodeErrorKind};
+use super::limits::Limits;
 use super::read::Reader;
 use super::tag;
 use super::term::Term;
@@ -21,13 +22,17 @@ pub(super) struct Elements<'d, 'de, 'l> {
     /// A list is still to be ended by its tail.
     has_tail: bool,
     index: usize,
+    /// What the elements are called, where they are the fields of a record.
+    names: &'static [&'static str],
 }
 
 impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
     /// Of a list.
     pub(super) fn list(de: &'d mut Deserializer<'de, 'l>) -> Result<Self, DecodeError> {
         match de.reader.peek_tag()? {
-            tag::NIL | tag::LIST | tag::STRING => Ok(Self { de, bytes: &[], left: 0, has_tail: true, index: 0 }),
+            tag::NIL | tag::LIST | tag::STRING => {
+                Ok(Self { de, bytes: &[], left: 0, has_tail: true, index: 0, names: &[] })
+            }
             tag::BINARY => de.reader.unexpected("a list (a binary is read through serde_bytes or as a String)"),
             _ => de.reader.unexpected("a list"),
         }
@@ -39,10 +44,15 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
             tag::NIL | tag::LIST | tag::STRING => Self::list(de),
             tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
                 de.reader.tuple_of(len)?;
-                Ok(Self { de, bytes: &[], left: len, has_tail: false, index: 0 })
+                Ok(Self::counted(de, len, &[]))
             }
             _ => de.reader.unexpected(&format!("a tuple of {len}")),
         }
+    }
+
+    /// So many of a tuple whose head is read.
+    pub(super) fn counted(de: &'d mut Deserializer<'de, 'l>, left: usize, names: &'static [&'static str]) -> Self {
+        Self { de, bytes: &[], left, has_tail: false, index: 0, names }
     }
 
     /// Opens the next piece of a list; `false` at the end.
@@ -89,7 +99,8 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
         }
         let index = self.index;
         self.index += 1;
-        let name = || format!("[{index}]");
+        let names = self.names;
+        let name = || names.get(index).map_or_else(|| format!("[{index}]"), |name| (*name).to_owned());
         if let Some((&byte, rest)) = self.bytes.split_first() {
             self.bytes = rest;
             let offset = self.de.reader.offset() - rest.len() - 1;
@@ -152,7 +163,7 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
     }
 
     /// Goes to the next key; `false` at the end.
-    fn more(&mut self) -> Result<bool, DecodeError> {
+    pub(super) fn more(&mut self) -> Result<bool, DecodeError> {
         let reader = &mut self.de.reader;
         match &mut self.source {
             Source::Map { left: 0 } => return Ok(false),
@@ -187,16 +198,35 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
         Ok(())
     }
 
-    /// The last key, as a part of a path.
-    fn name(key: &Reader<'de>, limits: &super::Limits) -> String {
-        if let Ok(text) = key.clone().atom_text() {
-            return text.into_owned();
+    /// What is read: the next key, after [`more`](Self::more).
+    pub(super) fn reader(&mut self) -> &mut Reader<'de> {
+        &mut self.de.reader
+    }
+
+    /// Reads the next key.
+    pub(super) fn key<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<K::Value, DecodeError> {
+        self.key = self.de.reader.clone();
+        let start = self.key.offset();
+        self.de.is_key = true;
+        let key = seed.deserialize(&mut *self.de);
+        self.de.is_key = false;
+        if let Some(keys) = &mut self.keys {
+            let len = self.de.reader.offset() - start;
+            keys.push(self.key.rest().get(..len).unwrap_or_default());
         }
-        match (key.clone().binary().map(std::str::from_utf8), Term::decode(&mut key.clone(), limits)) {
-            (Ok(Ok(text)), _) => format!("[{text:?}]"),
-            (_, Ok(key)) => format!("[{key}]"),
-            _ => "[?]".to_owned(),
-        }
+        key.map_err(|error| error.at(start).within(&key_in_path(&self.key)))
+    }
+}
+
+/// A key, as a part of a path.
+pub(super) fn key_in_path(key: &Reader<'_>) -> String {
+    if let Ok(text) = key.clone().atom_text() {
+        return text.into_owned();
+    }
+    match (key.clone().binary().map(std::str::from_utf8), Term::decode(&mut key.clone(), &Limits::default())) {
+        (Ok(Ok(text)), _) => format!("[{text:?}]"),
+        (_, Ok(key)) => format!("[{key}]"),
+        _ => "[?]".to_owned(),
     }
 }
 
@@ -207,21 +237,12 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
         if !self.more()? {
             return Ok(None);
         }
-        self.key = self.de.reader.clone();
-        let start = self.key.offset();
-        self.de.is_key = true;
-        let key = seed.deserialize(&mut *self.de).map_err(|error| error.at(start));
-        self.de.is_key = false;
-        if let Some(keys) = &mut self.keys {
-            let len = self.de.reader.offset() - start;
-            keys.push(self.key.rest().get(..len).unwrap_or_default());
-        }
-        key.map(Some)
+        self.key(seed).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
         let key = self.key.clone();
-        self.de.part(seed, || Self::name(&key, &super::Limits::default()))
+        self.de.part(seed, || key_in_path(&key))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -316,9 +337,9 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de, '_> {
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
         self.expect(len)?;
         let name = self.name;
-        let mut elements = Elements { de: self.de, bytes: &[], left: len, has_tail: false, index: 0 };
+        let mut elements = Elements::counted(self.de, len, &[]);
         let value = visitor.visit_seq(&mut elements).map_err(|error| error.within(&name))?;
-        elements.end()?;
+        elements.end().map_err(|error| error.within(&name))?;
         Ok(value)
     }
 

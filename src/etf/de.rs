@@ -10,10 +10,13 @@
 //! - a struct from a map with atoms or binaries as keys, and from a keyword list; so is a map.
 //! - tuples and arrays from a list of that length, as arguments come.
 //! - `Result` from `{ok, Value}`, `{error, Reason}`, and `ok` where the value is `()`.
+//! - a struct named `Elixir.…` from a map that has this name under `__struct__`, and from nothing else.
+//! - a struct named `#tag` from a tuple that starts with the tag; where it is shorter, `#[serde(default)]` fills up.
 //!
 //! Where the type does not say what it wants (untagged enums, flattened structs) an atom is text,
 //! but for `true`, `false` and `nil`; and tagged tuples are not recognised as variants.
 
+mod structs;
 mod values;
 
 use std::borrow::Cow;
@@ -23,9 +26,11 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor};
 
 use super::access::{Elements, Entries, Variant};
 use super::error::{DecodeError, DecodeErrorKind, UNKNOWN_OFFSET};
+use super::handed;
 use super::limits::Limits;
+use super::named::Named;
 use super::payload::Payload;
-use super::raw::{ATOM_TOKEN, TERM_TOKEN};
+use super::raw::{ATOM_TOKEN, BYTES_TOKEN, TERM_TOKEN};
 use super::read::Reader;
 use super::tag;
 use super::term::Term;
@@ -49,12 +54,17 @@ pub fn from_bytes<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Decod
 /// # Errors
 /// As [`from_bytes`].
 pub fn deserialize_from<'de, T: Deserialize<'de>>(reader: &mut Reader<'de>) -> Result<T, DecodeError> {
-    deserialize_within(reader, &Limits::default())
+    deserialize_within(reader, None, &Limits::default())
 }
 
-fn deserialize_within<'de, T: Deserialize<'de>>(reader: &mut Reader<'de>, limits: &Limits) -> Result<T, DecodeError> {
+/// Reads a value; `source` is the payload that the reader reads.
+fn deserialize_within<'de, T: Deserialize<'de>>(
+    reader: &mut Reader<'de>,
+    source: Option<&'de Payload>,
+    limits: &Limits,
+) -> Result<T, DecodeError> {
     let start = reader.offset();
-    let mut deserializer = Deserializer::new(reader.clone(), limits);
+    let mut deserializer = Deserializer { reader: reader.clone(), source, limits, depth: 0, is_key: false };
     let value = T::deserialize(&mut deserializer).map_err(|error| error.at(start))?;
     *reader = deserializer.reader;
     Ok(value)
@@ -92,7 +102,7 @@ impl Payload {
     /// As [`decode`](Self::decode).
     pub fn decode_within<'de, T: Deserialize<'de>>(&'de self, limits: &Limits) -> Result<T, DecodeError> {
         let mut reader = self.reader();
-        let value = deserialize_within(&mut reader, limits)?;
+        let value = deserialize_within(&mut reader, Some(self), limits)?;
         reader.finish()?;
         Ok(value)
     }
@@ -101,6 +111,8 @@ impl Payload {
 /// Reads values from a [`Reader`].
 pub(super) struct Deserializer<'de, 'l> {
     pub(super) reader: Reader<'de>,
+    /// Whose bytes these are, where parts may leave as slices of it.
+    source: Option<&'de Payload>,
     limits: &'l Limits,
     depth: usize,
     /// Reading the key of a map, where text may be an atom.
@@ -108,13 +120,9 @@ pub(super) struct Deserializer<'de, 'l> {
 }
 
 impl<'de, 'l> Deserializer<'de, 'l> {
-    fn new(reader: Reader<'de>, limits: &'l Limits) -> Self {
-        Self { reader, limits, depth: 0, is_key: false }
-    }
-
     /// Reads from elsewhere, at the same depth.
     pub(super) fn beside(&self, reader: Reader<'de>) -> Self {
-        Self { reader, ..*self }
+        Self { reader, source: None, ..*self }
     }
 
     /// Goes one level down, to something that has parts. Not a closure around what is read there:
@@ -176,6 +184,32 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         let value = visitor.visit_map(&mut entries)?;
         entries.end()?;
         Ok(self.leave(value))
+    }
+
+    /// The next term for a type of this crate, which reads it itself.
+    fn term<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        let Some(source) = self.source else {
+            return visitor.visit_newtype_struct(Encoded { term: self.encoded()? });
+        };
+        let start = self.reader.clone();
+        self.reader.skip_within(self.limits)?;
+        let len = self.reader.offset() - start.offset();
+        let term = Cow::Borrowed(start.rest().get(..len).unwrap_or_default());
+        let part = source.part(start.offset()..self.reader.offset());
+        handed::over(part, || visitor.visit_newtype_struct(Encoded { term }))
+    }
+
+    /// A binary that may leave as a slice of the message.
+    fn shared<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        match (self.source, self.reader.peek_tag()?) {
+            (Some(source), tag::BINARY) => {
+                let binary = self.reader.binary()?;
+                let end = self.reader.offset();
+                let part = source.part(end - binary.len()..end);
+                handed::over(part, || visitor.visit_borrowed_bytes(binary))
+            }
+            _ => self.binary(visitor),
+        }
     }
 
     fn variant<V: Visitor<'de>>(
@@ -249,6 +283,9 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
+        if let Named::Record(tag) = Named::of(name) {
+            return self.tagged(tag, 0, |_, visitor: V| visitor.visit_unit(), visitor);
+        }
         if !self.next_is_atom(&[name]) {
             return self.reader.unexpected(&format!("the atom {name}"));
         }
@@ -262,12 +299,18 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         match name {
-            TERM_TOKEN => visitor.visit_newtype_struct(Encoded { term: self.encoded()? }),
+            TERM_TOKEN => self.term(visitor),
+            BYTES_TOKEN => self.shared(visitor),
             ATOM_TOKEN => match self.reader.atom_text()? {
                 Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
                 Cow::Owned(text) => visitor.visit_string(text),
             },
-            _ => visitor.visit_newtype_struct(self),
+            _ => match Named::of(name) {
+                Named::Record(tag) => {
+                    self.tagged(tag, 1, |held, visitor: V| visitor.visit_newtype_struct(held), visitor)
+                }
+                _ => visitor.visit_newtype_struct(self),
+            },
         }
     }
 
@@ -277,11 +320,22 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         len: usize,
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        self.fixed(len, visitor)
+        match Named::of(name) {
+            Named::Record(tag) => {
+                let visit = |held: &mut Deserializer<'de, '_>, visitor: V| {
+                    let mut elements = Elements::counted(held, len, &[]);
+                    let value = visitor.visit_seq(&mut elements)?;
+                    elements.end()?;
+                    Ok(value)
+                };
+                self.tagged(tag, len, visit, visitor)
+            }
+            _ => self.fixed(len, visitor),
+        }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -290,11 +344,15 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
-        _: &'static [&'static str],
+        name: &'static str,
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        self.pairs(visitor, true)
+        match Named::of(name) {
+            Named::Plain => self.pairs(visitor, true),
+            Named::Elixir => self.elixir(name, visitor),
+            Named::Record(tag) => self.record(tag, fields, visitor),
+        }
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::atom::Atom;
 use super::ids::{Pid, Port, Ref};
+use super::read::Reader;
 use super::tag;
 use super::term::OpaqueFun;
 
@@ -75,6 +76,12 @@ impl<'a> Encoder<'a> {
     pub fn chaining(mut self, chain: &'a mut Vec<Bytes>) -> Self {
         self.chain = Some(chain);
         self
+    }
+
+    /// What was written from `start` on, to be read again.
+    pub(super) fn written_from(&self, start: usize) -> Reader<'_> {
+        let atoms = self.atoms.as_deref().map_or(&[][..], AtomRefs::as_slice);
+        Reader::new(self.buf.get(start..).unwrap_or_default(), atoms)
     }
 
     /// The buffer, to write bytes that are encoded already.
@@ -186,6 +193,29 @@ impl<'a> Encoder<'a> {
                 self.list_header(bytes.len() as u32);
                 for &byte in bytes {
                     self.buf.put_slice(&[tag::SMALL_INTEGER, byte]);
+                }
+                self.nil();
+            }
+        }
+    }
+
+    /// Text as a list of its characters, in the compact form where all are latin-1 and at most 65535.
+    pub fn charlist(&mut self, text: &str) {
+        if text.is_ascii() {
+            return self.byte_list(text.as_bytes());
+        }
+        let count = text.chars().count();
+        match u16::try_from(count) {
+            Ok(count) if text.chars().all(|character| u8::try_from(character).is_ok()) => {
+                self.buf.put_u8(tag::STRING);
+                self.buf.put_u16(count);
+                self.buf.extend(text.chars().map(|character| u32::from(character) as u8));
+            }
+            _ => {
+                // A text of more than 4 GiB does not get here: its characters would not fit a message.
+                self.list_header(count as u32);
+                for character in text.chars() {
+                    self.i64(u32::from(character).into());
                 }
                 self.nil();
             }

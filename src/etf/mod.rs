@@ -6,18 +6,26 @@
 
 mod access;
 mod atom;
+pub mod bigint;
 mod blob;
+pub mod bytes;
+pub mod charlist;
 #[cfg(feature = "eetf")]
 mod compat;
 mod convert;
 mod copy;
 mod de;
 mod decode;
+pub mod elixir;
 mod encode;
 mod error;
+mod handed;
 mod ids;
+pub mod keyword;
 mod limits;
 mod map;
+pub mod mapset;
+mod named;
 mod order;
 mod parse;
 mod payload;
@@ -29,19 +37,25 @@ mod ser;
 mod serde_tests;
 pub(crate) mod tag;
 mod term;
+#[cfg(test)]
+mod typed_tests;
 mod validate;
 mod write;
 
 pub use atom::{Atom, AtomTooLong, MAX_ATOM_CHARACTERS};
 pub use blob::open_blob;
+pub use bytes::Binary;
+pub use charlist::Charlist;
 #[cfg(feature = "eetf")]
 pub use compat::CompatError;
 pub use de::{deserialize_from, from_bytes, from_term};
 pub use encode::{AtomRefs, CHAIN_FROM, Encoder};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 pub use ids::{Creation, MAX_REF_WORDS, Pid, Port, Ref};
+pub use keyword::Keyword;
 pub use limits::Limits;
 pub use map::Map;
+pub use num_bigint::BigInt;
 pub use parse::ParseError;
 pub use payload::Payload;
 pub use read::Reader;

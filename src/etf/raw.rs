@@ -1,30 +1,39 @@
-//! Identifiers, atoms, terms and payloads inside types that derive serde.
+//! Identifiers, atoms, funs, terms and payloads inside types that derive serde.
 //!
 //! They travel through serde as a newtype struct with a name that nobody else uses. The serializer
 //! and the deserializer of this crate know these names, and hand the text of an atom or the bytes of
 //! the encoded term through. Other formats see these bytes; those for humans see Erlang syntax.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use bytes::{Bytes, BytesMut};
+use num_bigint::BigInt;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::atom::Atom;
 use super::encode::{Encoder, TYPICAL_TERM};
 use super::error::DecodeError;
+use super::handed;
 use super::ids::{Pid, Port, Ref};
 use super::limits::Limits;
 use super::payload::Payload;
-use super::read::Reader;
-use super::term::Term;
+use super::read::{Integer, Reader};
+use super::term::{BitString, Fun, Record, Term};
 
 /// What follows is the text of an atom.
 pub(crate) const ATOM_TOKEN: &str = "$gusset::atom";
 /// What follows are the bytes of an encoded term.
 pub(crate) const TERM_TOKEN: &str = "$gusset::term";
+/// What follows is a binary, to be kept without a copy where that can be.
+pub(crate) const BYTES_TOKEN: &str = "$gusset::bytes";
+/// What follows is a map or a struct, to be written as a keyword list.
+pub(crate) const KEYWORD_TOKEN: &str = "$gusset::keyword";
+/// What follows is text, to be written as a list of characters.
+pub(crate) const CHARLIST_TOKEN: &str = "$gusset::charlist";
+/// What follows is a sequence, to be written as the keys of a map.
+pub(crate) const SET_TOKEN: &str = "$gusset::set";
 
 impl Serialize for Atom {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -36,7 +45,7 @@ impl Serialize for Atom {
 }
 
 /// Bytes for `serialize_bytes`; a slice of its own would become a list.
-struct Encoded<'a>(&'a [u8]);
+pub(super) struct Encoded<'a>(pub(super) &'a [u8]);
 
 impl Serialize for Encoded<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -44,7 +53,7 @@ impl Serialize for Encoded<'_> {
     }
 }
 
-fn serialize<S: Serializer>(
+pub(super) fn serialize<S: Serializer>(
     serializer: S,
     text: &dyn fmt::Display,
     encode: impl FnOnce(&mut Encoder<'_>) -> Result<(), S::Error>,
@@ -69,11 +78,8 @@ macro_rules! identifiers {
         }
 
         impl FromEncoded for $type {
-            fn from_encoded(bytes: Cow<'_, [u8]>) -> Result<Self, DecodeError> {
-                let mut reader = Reader::new(&bytes, &[]);
-                let value = reader.$method()?;
-                reader.finish()?;
-                Ok(value)
+            fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                reader.$method()
             }
         })*
     };
@@ -92,11 +98,54 @@ impl Serialize for Term {
 }
 
 impl FromEncoded for Term {
-    fn from_encoded(bytes: Cow<'_, [u8]>) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(&bytes, &[]);
-        let term = Self::decode(&mut reader, &Limits::default())?;
-        reader.finish()?;
-        Ok(term)
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::decode(reader, &Limits::default())
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+macro_rules! parts {
+    ($($type:ty, $pattern:pat => $value:expr, $expected:literal;)*) => {
+        $(impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Term::from(self.clone()).serialize(serializer)
+            }
+        }
+
+        impl FromEncoded for $type {
+            fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                let start = reader.clone();
+                match Term::read(reader)? {
+                    $pattern => Ok($value),
+                    _ => start.unexpected($expected),
+                }
+            }
+        })*
+    };
+}
+
+parts! {
+    Fun, Term::Fun(fun) => *fun, "a fun";
+    Record, Term::Record(record) => *record, "a native record";
+    BitString, Term::BitString(bits) => bits, "a bitstring";
+}
+
+/// An integer of any size, within the default limits as a tree.
+pub(super) fn integer(reader: &mut Reader<'_>) -> Result<BigInt, DecodeError> {
+    let (start, limits) = (reader.offset(), Limits::default());
+    let integer = reader.integer()?;
+    if let Integer::Big { magnitude, .. } = &integer {
+        limits.check("the size of an integer", magnitude.len(), limits.integer_bytes, "integer_bytes", start)?;
+    }
+    Ok(integer.to_bigint())
+}
+
+impl FromEncoded for BigInt {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        integer(reader)
     }
 
     fn from_text(text: &str) -> Option<Self> {
@@ -115,11 +164,15 @@ impl Serialize for Payload {
 }
 
 impl FromEncoded for Payload {
-    fn from_encoded(bytes: Cow<'_, [u8]>) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(&bytes, &[]);
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let term = reader.rest();
         reader.skip()?;
-        reader.finish()?;
-        Ok(Self::new(Bytes::from(bytes.into_owned()), None))
+        let len = term.len() - reader.rest().len();
+        Ok(Self::new(Bytes::copy_from_slice(term.get(..len).unwrap_or_default()), None))
+    }
+
+    fn from_part(part: Payload) -> Result<Self, DecodeError> {
+        Ok(part)
     }
 
     fn from_text(text: &str) -> Option<Self> {
@@ -128,8 +181,13 @@ impl FromEncoded for Payload {
 }
 
 /// What can be made of a term that stands for itself.
-trait FromEncoded: Sized {
-    fn from_encoded(bytes: Cow<'_, [u8]>) -> Result<Self, DecodeError>;
+pub(super) trait FromEncoded: Sized {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
+
+    /// From a slice of the message.
+    fn from_part(part: Payload) -> Result<Self, DecodeError> {
+        read_all(&mut part.reader())
+    }
 
     /// From Erlang syntax, where a format for humans has it.
     fn from_text(_: &str) -> Option<Self> {
@@ -137,12 +195,25 @@ trait FromEncoded: Sized {
     }
 }
 
+fn read_all<T: FromEncoded>(reader: &mut Reader<'_>) -> Result<T, DecodeError> {
+    let value = T::read(reader)?;
+    reader.finish()?;
+    Ok(value)
+}
+
+/// Reads what [`serialize`] writes.
+pub(super) fn deserialize<'de, T: FromEncoded, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &'static str,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_newtype_struct(TERM_TOKEN, EncodedVisitor { expected, made: PhantomData })
+}
+
 macro_rules! deserialize {
     ($($type:ty, $expected:literal;)*) => {
         $(impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let visitor = EncodedVisitor { expected: $expected, made: PhantomData };
-                deserializer.deserialize_newtype_struct(TERM_TOKEN, visitor)
+                deserialize(deserializer, $expected)
             }
         })*
     };
@@ -152,6 +223,9 @@ deserialize! {
     Pid, "a pid";
     Port, "a port";
     Ref, "a reference";
+    Fun, "a fun";
+    Record, "a native record";
+    BitString, "a bitstring";
     Term, "a term";
     Payload, "a term";
 }
@@ -159,13 +233,6 @@ deserialize! {
 struct EncodedVisitor<T> {
     expected: &'static str,
     made: PhantomData<T>,
-}
-
-impl<T: FromEncoded> EncodedVisitor<T> {
-    fn make<E: de::Error>(bytes: Cow<'_, [u8]>) -> Result<T, E> {
-        // The place is known better by the deserializer.
-        T::from_encoded(bytes).map_err(|error| E::custom(error.kind))
-    }
 }
 
 impl<'de, T: FromEncoded> Visitor<'de> for EncodedVisitor<T> {
@@ -184,11 +251,12 @@ impl<'de, T: FromEncoded> Visitor<'de> for EncodedVisitor<T> {
     }
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<T, E> {
-        Self::make(Cow::Borrowed(bytes))
-    }
-
-    fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<T, E> {
-        Self::make(Cow::Owned(bytes))
+        let made = match handed::take(bytes) {
+            Some(part) => T::from_part(part),
+            None => read_all(&mut Reader::new(bytes, &[])),
+        };
+        // The place is known better by the deserializer.
+        made.map_err(|error| E::custom(error.kind))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {

@@ -14,10 +14,15 @@
 //! | newtype struct | what it holds |
 //! | newtype variant, tuple variant | `{tag, …}` |
 //! | struct | map with atoms as keys |
+//! | struct named `Elixir.MyApp.Order` | the same, and `'__struct__' => 'Elixir.MyApp.Order'` |
+//! | struct, tuple struct, newtype or unit struct named `#order` | `{order, …}`; a field that is `None` as `undefined` |
 //! | struct variant | `{tag, #{…}}` |
 //! | map | map |
 //! | `Result` | `{ok, Value}` or `{error, Reason}`; `ok` for `Ok(())` |
 //! | [`Atom`], [`Pid`](super::Pid), [`Port`](super::Port), [`Ref`](super::Ref), [`Term`], [`Payload`] | themselves |
+//!
+//! [`keyword`](super::keyword), [`charlist`](super::charlist), [`mapset`](super::mapset), [`bytes`](super::bytes) and
+//! [`bigint`](super::bigint) give a field another form than its type has.
 //!
 //! A struct with `#[serde(flatten)]` is a map of unknown length to serde; the text keys of such a map
 //! become atoms, as those of a struct.
@@ -35,13 +40,14 @@ use serde::ser::{self, Serialize};
 use super::atom::Atom;
 use super::encode::{Encoder, TYPICAL_TERM};
 use super::error::{EncodeError, EncodeErrorKind};
+use super::named::{Named, STRUCT};
 use super::payload::Payload;
-use super::raw::{ATOM_TOKEN, TERM_TOKEN};
+use super::raw::{ATOM_TOKEN, CHARLIST_TOKEN, KEYWORD_TOKEN, SET_TOKEN, TERM_TOKEN};
 use super::tag;
 use super::term::Term;
 use crate::atom;
 
-use compound::{Pairs, Seq, Tuple};
+use compound::{Form, Pairs, Seq, Tuple};
 use token::Raw;
 
 /// Writes a value as a stand-alone term, as `term_to_binary` does.
@@ -86,15 +92,30 @@ pub fn serialize_into<T: Serialize + ?Sized>(value: &T, encoder: &mut Encoder<'_
 /// Writes one value with an [`Encoder`].
 struct Serializer<'s, 'a> {
     encoder: &'s mut Encoder<'a>,
-    /// Text becomes an atom: the name of a field.
-    is_name: bool,
+    wanted: Wanted,
+}
+
+/// What the place where a value stands makes of it, where that is not the usual.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Wanted {
+    Usual,
+    /// Of text an atom: the name of a field, or of the module of a struct.
+    Name,
+    /// Of `None` the atom `undefined`, as in the records of Erlang.
+    RecordField,
+    /// Of a map or a struct a keyword list.
+    Keyword,
+    /// Of text a list of characters.
+    Charlist,
+    /// Of a sequence the keys of a map.
+    Set,
 }
 
 type Ok = ();
 
 impl<'s, 'a> Serializer<'s, 'a> {
     fn new(encoder: &'s mut Encoder<'a>) -> Self {
-        Self { encoder, is_name: false }
+        Self { encoder, wanted: Wanted::Usual }
     }
 
     fn name(&mut self, name: &str) -> Result<(), EncodeError> {
@@ -106,21 +127,41 @@ impl<'s, 'a> Serializer<'s, 'a> {
         value.serialize(Serializer::new(self.encoder))
     }
 
-    /// A tuple of `len` elements, behind the name of a variant.
-    fn tuple(mut self, len: usize, variant: Option<&'static str>) -> Result<Tuple<'s, 'a>, EncodeError> {
-        let arity = len.saturating_add(usize::from(variant.is_some()));
+    /// The head of a tuple of `len` elements, behind a tag.
+    fn tuple_head(&mut self, len: usize, tag: Option<&'static str>) -> Result<(), EncodeError> {
+        let arity = len.saturating_add(usize::from(tag.is_some()));
         let too_many = EncodeErrorKind::TooMany { count: arity, most: u32::MAX as usize };
         self.encoder.tuple_header(u32::try_from(arity).map_err(|_| too_many)?);
-        if let Some(variant) = variant {
-            self.name(variant)?;
-        }
-        Ok(Tuple { encoder: self.encoder, announced: len, written: 0 })
+        tag.map_or(Ok(()), |tag| self.name(tag))
     }
 
-    fn map(self, is_flattened: bool) -> Pairs<'s, 'a> {
+    fn tuple(mut self, len: usize, tag: Option<&'static str>) -> Result<Tuple<'s, 'a>, EncodeError> {
+        self.tuple_head(len, tag)?;
+        Ok(Tuple { encoder: self.encoder, announced: len, written: 0, variant: None })
+    }
+
+    /// A sequence as the keys of a map.
+    fn set<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        let start = self.encoder.buffer().len();
+        value.serialize(Serializer { encoder: &mut *self.encoder, wanted: Wanted::Set })?;
+        match self.encoder.buffer().get(start) {
+            Some(&tag::MAP) => Ok(()),
+            _ => Err(ser::Error::custom("only a sequence can be a MapSet")),
+        }
+    }
+
+    /// A map, or what is wanted instead.
+    fn pairs(self) -> Pairs<'s, 'a> {
         let at = self.encoder.buffer().len();
-        self.encoder.map_header(0);
-        Pairs { encoder: self.encoder, at, written: 0, keys: is_flattened.then(Vec::new) }
+        // A map that should be a set becomes no map, which is how it is found.
+        let form = if matches!(self.wanted, Wanted::Keyword | Wanted::Set) {
+            self.encoder.list_header(0);
+            Form::Keyword
+        } else {
+            self.encoder.map_header(0);
+            Form::Map
+        };
+        Pairs { encoder: self.encoder, at, written: 0, form, keys: None, key: 0, variant: None }
     }
 }
 
@@ -187,10 +228,14 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
     }
 
     fn serialize_str(mut self, value: &str) -> Result<Ok, EncodeError> {
-        if self.is_name {
-            return self.name(value);
+        match self.wanted {
+            Wanted::Name => self.name(value),
+            Wanted::Charlist => {
+                self.encoder.charlist(value);
+                Ok(())
+            }
+            _ => self.serialize_bytes(value.as_bytes()),
         }
-        self.serialize_bytes(value.as_bytes())
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<Ok, EncodeError> {
@@ -202,7 +247,8 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
     }
 
     fn serialize_none(self) -> Result<Ok, EncodeError> {
-        self.encoder.atom(&atom!("nil"));
+        let is_record = self.wanted == Wanted::RecordField;
+        self.encoder.atom(&if is_record { atom!("undefined") } else { atom!("nil") });
         Ok(())
     }
 
@@ -216,18 +262,35 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
     }
 
     fn serialize_unit_struct(mut self, name: &'static str) -> Result<Ok, EncodeError> {
-        self.name(name)
+        match Named::of(name) {
+            Named::Record(tag) => self.tuple_head(0, Some(tag)),
+            _ => self.name(name),
+        }
     }
 
     fn serialize_unit_variant(mut self, _: &'static str, _: u32, variant: &'static str) -> Result<Ok, EncodeError> {
         self.name(variant).map_err(|error| error.within(variant))
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<Ok, EncodeError> {
-        match name {
-            TERM_TOKEN | ATOM_TOKEN => value.serialize(Raw { encoder: self.encoder }),
-            _ => value.serialize(self),
-        }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<Ok, EncodeError> {
+        let wanted = match name {
+            TERM_TOKEN | ATOM_TOKEN => return value.serialize(Raw { encoder: self.encoder }),
+            KEYWORD_TOKEN => Wanted::Keyword,
+            CHARLIST_TOKEN => Wanted::Charlist,
+            SET_TOKEN => return self.set(value),
+            _ => match Named::of(name) {
+                Named::Record(tag) => {
+                    self.tuple_head(1, Some(tag))?;
+                    Wanted::RecordField
+                }
+                _ => self.wanted,
+            },
+        };
+        value.serialize(Self { wanted, ..self })
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -257,16 +320,23 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Seq<'s, 'a>, EncodeError> {
         let at = self.encoder.buffer().len();
-        self.encoder.list_header(0);
-        Ok(Seq { encoder: self.encoder, at, written: 0 })
+        let keys = (self.wanted == Wanted::Set).then(Vec::new);
+        match keys {
+            None => self.encoder.list_header(0),
+            Some(_) => self.encoder.map_header(0),
+        }
+        Ok(Seq { encoder: self.encoder, at, written: 0, keys })
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Tuple<'s, 'a>, EncodeError> {
         self.tuple(len, None)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Tuple<'s, 'a>, EncodeError> {
-        self.tuple(len, None)
+    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Tuple<'s, 'a>, EncodeError> {
+        match Named::of(name) {
+            Named::Record(tag) => self.tuple(len, Some(tag)),
+            _ => self.tuple(len, None),
+        }
     }
 
     fn serialize_tuple_variant(
@@ -276,17 +346,34 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         variant: &'static str,
         len: usize,
     ) -> Result<Tuple<'s, 'a>, EncodeError> {
-        self.tuple(len, Some(variant))
+        let tuple = self.tuple(len, Some(variant)).map_err(|error| error.within(variant))?;
+        Ok(Tuple { variant: Some(variant), ..tuple })
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Pairs<'s, 'a>, EncodeError> {
         // Collections know their length and have each key once. Who does not is a struct with
         // `#[serde(flatten)]`: its fields are to be atoms as well, and may come twice.
-        Ok(self.map(len.is_none()))
+        let keys = len.is_none().then(Vec::new);
+        Ok(Pairs { keys, ..self.pairs() })
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Pairs<'s, 'a>, EncodeError> {
-        Ok(self.map(false))
+    fn serialize_struct(mut self, name: &'static str, len: usize) -> Result<Pairs<'s, 'a>, EncodeError> {
+        match Named::of(name) {
+            Named::Plain => Ok(self.pairs()),
+            Named::Elixir => {
+                if self.wanted == Wanted::Keyword {
+                    self.wanted = Wanted::Usual;
+                }
+                let mut pairs = self.pairs();
+                pairs.field(STRUCT, name)?;
+                Ok(Pairs { form: Form::Elixir, ..pairs })
+            }
+            Named::Record(tag) => {
+                self.tuple_head(len, Some(tag))?;
+                let form = Form::Record { announced: len };
+                Ok(Pairs { encoder: self.encoder, at: 0, written: 0, form, keys: None, key: 0, variant: None })
+            }
+        }
     }
 
     fn serialize_struct_variant(
@@ -297,8 +384,8 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         _: usize,
     ) -> Result<Pairs<'s, 'a>, EncodeError> {
         self.encoder.tuple_header(2);
-        self.name(variant)?;
-        Ok(self.map(false))
+        self.name(variant).map_err(|error| error.within(variant))?;
+        Ok(Pairs { variant: Some(variant), ..self.pairs() })
     }
 
     fn is_human_readable(&self) -> bool {

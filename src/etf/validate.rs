@@ -43,6 +43,24 @@ impl Reader<'_> {
         let atoms = self.atoms().len();
         walk(self, atoms, limits)
     }
+
+    /// Passes over an atom, which is checked and not made.
+    pub(crate) fn pass_atom(&mut self) -> Result<(), DecodeError> {
+        let atoms = self.atoms().len();
+        atom(self, atoms)
+    }
+
+    /// Passes over a pid in the form of today: its id and its serial.
+    pub(crate) fn pass_pid(&mut self) -> Result<(u32, u32), DecodeError> {
+        if self.peek_tag()? != tag::NEW_PID {
+            return self.unexpected("a pid");
+        }
+        self.u8()?;
+        self.pass_atom()?;
+        let number = (self.u32()?, self.u32()?);
+        self.u32()?;
+        Ok(number)
+    }
 }
 
 /// A term whose parts are still coming: how many, twice, plus one for a list (whose last part is its tail).

@@ -93,6 +93,9 @@ pub enum SendError {
     /// Functions have at most 255 arguments.
     #[error("{0} arguments are too many for a function (at most 255)")]
     TooManyArguments(usize),
+    /// Nobody has the name in `global`.
+    #[error("nobody is registered as {0} in `global`")]
+    NoSuchName(Term),
     /// Its node is not connected, and could not be.
     #[error(transparent)]
     NotConnected(#[from] ConnectFailed),
@@ -154,6 +157,45 @@ pub enum CallError {
     Ended(#[from] Ended),
 }
 
+impl CallError {
+    /// True where nothing came in time.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(_))
+    }
+
+    /// True where there is no connection to the node, or it was lost before the answer came
+    /// (`noconnection`, `nodedown`).
+    pub fn is_noconnection(&self) -> bool {
+        match self {
+            Self::Down(reason) => reason.is("noconnection"),
+            Self::Send(error) => matches!(error, SendError::NotConnected(_) | SendError::ConnectionLost(_)),
+            _ => false,
+        }
+    }
+
+    /// True where there is no such process or name.
+    pub fn is_noproc(&self) -> bool {
+        match self {
+            Self::Down(reason) => reason.is("noproc"),
+            Self::Send(error) => matches!(error, SendError::NoSuchName(_)),
+            _ => false,
+        }
+    }
+
+    /// What the function raised, where it is that.
+    pub fn exception(&self) -> Option<&Exception> {
+        match self {
+            Self::Exception(exception) => Some(exception),
+            _ => None,
+        }
+    }
+
+    /// True where the function that was called does not exist there.
+    pub fn is_undef(&self) -> bool {
+        self.exception().is_some_and(Exception::is_undef)
+    }
+}
+
 /// How a function of Erlang ends when it does not return.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{class} {reason}")]
@@ -212,6 +254,11 @@ impl Exception {
             Term::List(Vec::new()),
         ]);
         Self { class: Class::Error, reason: Term::Atom(crate::atom!("undef")), stack: vec![frame] }
+    }
+
+    /// True for `error:undef`: no such function.
+    pub fn is_undef(&self) -> bool {
+        self.class == Class::Error && self.reason.is_atom("undef")
     }
 
     /// What a process exits with that this exception has ended: `{Reason, Stack}` for errors,

@@ -7,12 +7,11 @@ use parking_lot::Mutex;
 
 use super::connection::Connection;
 use super::core::Core;
-use super::message::Target;
 use super::reason::Reason;
-use super::send;
+use super::table::Entry;
 use crate::etf::{Payload, Pid};
 use crate::net::channel::{CloseReason, Receiver};
-use crate::proto::{Control, ExitTarget, Incoming, ProtocolViolation};
+use crate::proto::{Control, ExitTarget, Incoming, ProtocolViolation, Recipient, Sent};
 
 /// Delivers what one connection brings.
 pub(crate) struct Inbound {
@@ -20,11 +19,57 @@ pub(crate) struct Inbound {
     /// Filled as soon as the connection is announced; locked until then.
     slot: Arc<Mutex<Option<Arc<Connection>>>>,
     connection: Option<Arc<Connection>>,
+    batch: Batch,
+}
+
+/// Messages for one process that have come one behind the other: they go to its mailbox together, at the latest
+/// when the reader pauses or something else has to keep its place behind them.
+#[derive(Default)]
+struct Batch {
+    to: Option<Recipient>,
+    entry: Option<Arc<Entry>>,
+    /// What [`Table::names_version`](super::table::Table::names_version) was when `entry` was looked up.
+    names: u64,
+    payloads: Vec<Payload>,
+}
+
+impl Batch {
+    fn add(&mut self, core: &Core, to: Recipient, payload: Payload) {
+        if self.to.as_ref() != Some(&to) || self.is_stale(core) {
+            self.flush();
+            self.names = core.table.names_version();
+            self.entry = match &to {
+                Recipient::Pid(pid) => core.table.by_pid(pid),
+                Recipient::Name(name) => core.table.by_name(name),
+                Recipient::Alias(alias) => core.table.by_alias(alias),
+            };
+            // An alias may be good for one message only.
+            self.to = if matches!(to, Recipient::Alias(_)) { None } else { Some(to) };
+        }
+        if self.entry.is_some() {
+            self.payloads.push(payload);
+        } else {
+            tracing::trace!(to = ?self.to, "a message for nobody");
+        }
+    }
+
+    /// Whoever had the name may have lost it, and who has ended may have a successor.
+    fn is_stale(&self, core: &Core) -> bool {
+        self.names != core.table.names_version() || self.entry.as_ref().is_none_or(|entry| entry.is_dead())
+    }
+
+    fn flush(&mut self) {
+        if !self.payloads.is_empty()
+            && let Some(entry) = &self.entry
+        {
+            entry.mailbox.push_all(&mut self.payloads);
+        }
+    }
 }
 
 impl Inbound {
     pub(crate) fn new(core: Arc<Core>, slot: Arc<Mutex<Option<Arc<Connection>>>>) -> Self {
-        Self { core, slot, connection: None }
+        Self { core, slot, connection: None, batch: Batch::default() }
     }
 
     fn connection(&mut self) -> Option<Arc<Connection>> {
@@ -36,16 +81,29 @@ impl Inbound {
 }
 
 impl Receiver for Inbound {
-    fn deliver(&mut self, message: Incoming) -> Result<(), ProtocolViolation> {
+    fn deliver(&mut self, message: Sent) -> Result<(), ProtocolViolation> {
+        // Without a connection the attempt was replaced, and the channel is closing.
+        if self.connection.is_none() && self.connection().is_none() {
+            return Ok(());
+        }
+        self.batch.add(&self.core, message.to, message.payload);
+        Ok(())
+    }
+
+    fn pause(&mut self) {
+        self.batch.flush();
+    }
+
+    fn signal(&mut self, message: Incoming) -> Result<(), ProtocolViolation> {
+        self.batch.flush();
         // Without a connection the attempt was replaced, and the channel is closing.
         let Some(connection) = self.connection() else { return Ok(()) };
         let core = &self.core;
         message.control.check(connection.name.as_atom(), core.name.as_atom(), core.creation)?;
         let reason = |payload: Option<Payload>| payload.map_or_else(Reason::normal, Reason::from_payload);
         match message.control {
-            Control::Send { to, .. } => self.message(&Target::Pid(to), message.payload),
-            Control::RegSend { to, .. } => self.message(&Target::Name(to), message.payload),
-            Control::AliasSend { to, .. } => self.message(&Target::Alias(to), message.payload),
+            // Messages come the other way.
+            Control::Send { .. } | Control::RegSend { .. } | Control::AliasSend { .. } => {}
             Control::Link { from, to } => core.link_in(from, &to, &connection),
             Control::Unlink { id, from, to } => core.unlink_in(id, &from, &to, &connection),
             Control::UnlinkAck { id, from, to } => core.unlink_ack_in(id, &from, &to),
@@ -89,6 +147,7 @@ impl Receiver for Inbound {
     }
 
     fn closed(mut self, reason: CloseReason) {
+        self.batch.flush();
         if let Some(connection) = self.connection() {
             self.core.lost(&connection, &reason);
         }
@@ -96,12 +155,6 @@ impl Receiver for Inbound {
 }
 
 impl Inbound {
-    fn message(&self, to: &Target, payload: Option<Payload>) {
-        if let Some(payload) = payload {
-            send::deliver(&self.core, to, payload);
-        }
-    }
-
     fn group_leader(&self, leader: Pid, to: &Pid) {
         if let Some(entry) = self.core.table.by_pid(to) {
             entry.state.lock().group_leader = Some(leader);

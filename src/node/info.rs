@@ -70,7 +70,7 @@ impl Node {
                     pid: entry.pid.clone(),
                     label: entry.label.to_string(),
                     names: state.names.clone(),
-                    queued: entry.queued.load(std::sync::atomic::Ordering::Relaxed),
+                    queued: entry.mailbox.len(),
                     links: state.links.values().filter(|link| link.active).count(),
                 }
             })

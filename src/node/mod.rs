@@ -13,6 +13,7 @@ mod extensions;
 mod gate;
 mod inbound;
 mod info;
+mod mailbox;
 mod message;
 mod peers;
 mod process;
@@ -25,6 +26,7 @@ mod start;
 mod table;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -247,7 +249,7 @@ impl Node {
 
     /// Shuts the node down: no connection is taken or made any more, those that are up are closed at
     /// once and together (so that no peer mistakes it for a partition), processes are ended with
-    /// `shutdown`. Returns when all is done, or after [`NodeConfig::shutdown_timeout`].
+    /// `shutdown`; servers may do first what their `terminate` does. Returns when all is done, or after [`NodeConfig::shutdown_timeout`].
     pub async fn shutdown(&self) {
         self.0.shutdown.cancel();
         let connections = self.0.peers.all();
@@ -259,12 +261,17 @@ impl Node {
                 connection.gone.cancelled().await;
             }
             for entry in self.0.table.all() {
-                self.0.end(entry, Reason::shutdown());
+                if !entry.finishes.load(Ordering::Acquire) {
+                    self.0.end(entry, Reason::shutdown());
+                }
             }
             self.0.all_tasks_ended().await;
         };
         if tokio::time::timeout(self.0.config.shutdown_timeout, all_gone).await.is_err() {
             tracing::warn!(timeout = ?self.0.config.shutdown_timeout, "shutdown did not finish in time");
+            for entry in self.0.table.all() {
+                self.0.end(entry, Reason::killed());
+            }
         }
         self.0.subscribers.close();
         tracing::info!(node = %self.0.name, "node stopped");

@@ -1,15 +1,17 @@
 //! A process: a pid, a mailbox, and what a process may do.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::core::Core;
 use super::error::{Ended, RegisterError, SendError};
+use super::mailbox::Inbox;
 use super::message::{IntoTarget, Message, Target};
 use super::reason::Reason;
 use super::table::Entry;
@@ -25,7 +27,7 @@ use crate::proto::ProcRef;
 pub struct Process {
     core: Arc<Core>,
     entry: Arc<Entry>,
-    mailbox: mpsc::UnboundedReceiver<Message>,
+    inbox: Inbox,
     /// Messages that a selective receive has passed over.
     kept: VecDeque<Message>,
     /// False where a task ends the process with the reason that its body gives.
@@ -34,8 +36,8 @@ pub struct Process {
 
 impl Process {
     pub(crate) fn new(core: Arc<Core>, label: impl Into<Box<str>>, group_leader: Option<Pid>) -> Self {
-        let (entry, mailbox) = core.table.insert(label, group_leader);
-        Self { core, entry, mailbox, kept: VecDeque::new(), ends_with_handle: true }
+        let entry = core.table.insert(label, group_leader);
+        Self { core, entry, inbox: Inbox::default(), kept: VecDeque::new(), ends_with_handle: true }
     }
 
     /// Its pid.
@@ -90,7 +92,7 @@ impl Process {
         if self.entry.is_dead() {
             return Err(self.ended());
         }
-        Ok(self.mailbox.try_recv().ok().inspect(|_| self.taken()))
+        Ok(self.inbox.try_pop(&self.entry.mailbox))
     }
 
     /// Selective receive: the first message for which `select` gives something. The others stay, in
@@ -114,21 +116,15 @@ impl Process {
     }
 
     async fn next(&mut self) -> Result<Message, Ended> {
-        tokio::select! {
-            biased;
-            () = self.entry.ended.cancelled() => Err(self.ended()),
-            message = self.mailbox.recv() => match message {
-                Some(message) => {
-                    self.taken();
-                    Ok(message)
-                }
-                None => Err(self.ended()),
-            },
-        }
+        poll_fn(|context| self.poll_next(context)).await
     }
 
-    fn taken(&self) {
-        self.entry.queued.fetch_sub(1, Ordering::Relaxed);
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Ended>> {
+        if self.entry.is_dead() {
+            return Poll::Ready(Err(self.ended()));
+        }
+        let message = ready!(self.inbox.poll(&self.entry.mailbox, context));
+        Poll::Ready(message.ok_or_else(|| self.ended()))
     }
 
     fn ended(&self) -> Ended {
@@ -137,7 +133,7 @@ impl Process {
 
     /// How many messages wait.
     pub fn queue_len(&self) -> usize {
-        self.kept.len() + self.entry.queued.load(Ordering::Relaxed)
+        self.kept.len() + self.entry.mailbox.len()
     }
 
     /// Sends a message; connects to the node of the target where needed, and waits while more is
@@ -238,6 +234,20 @@ impl Process {
         Ok(())
     }
 
+    /// Watches a process, as [`monitor`](Self::monitor) does, but connects to nobody: where its node is not connected
+    /// `Down` comes at once.
+    pub(crate) fn monitor_connected(&self, pid: &Pid) -> Ref {
+        let reference = self.core.table.reference();
+        let (object, wire) = (Target::Pid(pid.clone()), ProcRef::Pid(pid.clone()));
+        if pid.node == *self.core.name.as_atom() {
+            self.core.monitor_local(&self.entry, object, wire, &reference);
+        } else {
+            let connection = self.core.peers.get(&pid.node);
+            self.core.monitor_remote(&self.entry, object, wire, &reference, connection.as_ref());
+        }
+        reference
+    }
+
     /// Stops watching; a `Down` that is in the mailbox already stays there. False when nothing was
     /// watched under that reference any more.
     pub fn demonitor(&self, reference: &Ref) -> bool {
@@ -250,8 +260,7 @@ impl Process {
             return;
         }
         let mine = |message: &Message| matches!(message, Message::Down { reference: down, .. } if down == reference);
-        while let Ok(message) = self.mailbox.try_recv() {
-            self.taken();
+        while let Some(message) = self.inbox.try_pop(&self.entry.mailbox) {
             self.kept.push_back(message);
         }
         self.kept.retain(|message| !mine(message));
@@ -276,9 +285,27 @@ impl Process {
         self.core.table.add_alias(&self.entry, true)
     }
 
+    /// A reference, as that of a monitor, becomes an alias for a single message (`monitor/3` with
+    /// `{alias, reply_demonitor}`).
+    pub(crate) fn alias_as(&self, reference: &Ref) {
+        self.core.table.add_alias_as(&self.entry, reference, true);
+    }
+
     /// Takes an alias away; false when it was gone.
     pub fn unalias(&self, alias: &Ref) -> bool {
         self.core.table.remove_alias(&self.entry, alias)
+    }
+
+    /// Tells one watcher, under its reference, that this process has ended, though it lives on: what a
+    /// caller hears whose call cannot be answered. False when nobody watches so.
+    pub(crate) fn dismiss_watcher(&self, watcher: &Pid, reference: &Ref, reason: &Reason) -> bool {
+        self.core.dismiss_watcher(&self.entry, watcher, reference, reason)
+    }
+
+    /// When the node shuts down this process is left to end by itself, as long as
+    /// [`NodeConfig::shutdown_timeout`](super::NodeConfig::shutdown_timeout) allows.
+    pub(crate) fn finish_at_shutdown(&self) {
+        self.entry.finishes.store(true, Ordering::Release);
     }
 
     /// From now on nodes that come and go are reported as [`Message::Node`], in their place among the

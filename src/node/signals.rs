@@ -55,6 +55,22 @@ impl Core {
         }
     }
 
+    /// Tells one watcher of a process that lives on that it is gone, and forgets the watcher; false
+    /// when that process does not watch under that reference.
+    pub(crate) fn dismiss_watcher(&self, entry: &Entry, watcher: &Pid, reference: &Ref, reason: &Reason) -> bool {
+        let found = {
+            let mut state = entry.state.lock();
+            match state.watchers.get(reference) {
+                Some(known) if known.pid == *watcher => state.watchers.remove(reference),
+                _ => None,
+            }
+        };
+        let Some(found) = found else { return false };
+        self.table.forget_watcher(reference, &found);
+        self.tell_watcher(&entry.pid, reference.clone(), found, reason);
+        true
+    }
+
     fn tell_watcher(&self, ended: &Pid, reference: Ref, watcher: Watcher, reason: &Reason) {
         match watcher.connection {
             Some(connection) => {

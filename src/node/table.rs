@@ -3,15 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
+use super::mailbox::Mailbox;
 use super::message::{Message, Target};
 use super::reason::Reason;
 use crate::etf::{Atom, Creation, Pid, Ref};
@@ -21,14 +21,14 @@ use crate::proto::ProcRef;
 pub(crate) struct Entry {
     pub(crate) pid: Pid,
     pub(crate) trap_exit: AtomicBool,
-    /// Messages in the mailbox.
-    pub(crate) queued: AtomicUsize,
+    /// Ends by itself when the node shuts down, and has something to do before.
+    pub(crate) finishes: AtomicBool,
     /// Cancelled when the process has ended; its task stops at the next await.
     pub(crate) ended: CancellationToken,
     pub(crate) state: Mutex<State>,
     /// What it runs, for people who look: `module:function/arity` or a name.
     pub(crate) label: Box<str>,
-    mailbox: mpsc::UnboundedSender<Message>,
+    pub(crate) mailbox: Mailbox,
     dead: AtomicBool,
 }
 
@@ -84,11 +84,7 @@ pub(crate) struct PendingSpawn {
 impl Entry {
     /// Puts a message into the mailbox; false when the process has ended.
     pub(crate) fn push(&self, message: Message) -> bool {
-        if self.dead.load(Ordering::Acquire) {
-            return false;
-        }
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        self.mailbox.send(message).is_ok()
+        self.mailbox.push(message)
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -102,6 +98,8 @@ impl Entry {
             return None;
         }
         let left = std::mem::replace(&mut *state, State { exit: Some(reason.clone()), ..State::default() });
+        drop(state);
+        self.mailbox.close();
         Some(left)
     }
 }
@@ -118,6 +116,8 @@ pub(crate) struct Table {
     creation: Creation,
     processes: DashMap<u32, Arc<Entry>>,
     names: DashMap<Atom, Arc<Entry>>,
+    /// Grows whenever a name gets or loses a holder.
+    names_version: AtomicU64,
     aliases: DashMap<Ref, Alias>,
     /// Who is watched under a name by whom: the name may have another holder when the watcher stops.
     watched_by_name: DashMap<Ref, u32>,
@@ -140,6 +140,7 @@ impl Table {
             creation,
             processes: DashMap::new(),
             names: DashMap::new(),
+            names_version: AtomicU64::new(0),
             aliases: DashMap::new(),
             watched_by_name: DashMap::new(),
             next_pid: AtomicU64::new(0),
@@ -148,13 +149,8 @@ impl Table {
         }
     }
 
-    /// A new process and its mailbox.
-    pub(crate) fn insert(
-        &self,
-        label: impl Into<Box<str>>,
-        group_leader: Option<Pid>,
-    ) -> (Arc<Entry>, mpsc::UnboundedReceiver<Message>) {
-        let (mailbox, receiver) = mpsc::unbounded_channel();
+    /// A new process.
+    pub(crate) fn insert(&self, label: impl Into<Box<str>>, group_leader: Option<Pid>) -> Arc<Entry> {
         let label = label.into();
         loop {
             let number = self.next_pid.fetch_add(1, Ordering::Relaxed);
@@ -167,15 +163,15 @@ impl Table {
             let entry = Arc::new(Entry {
                 pid,
                 trap_exit: AtomicBool::new(false),
-                queued: AtomicUsize::new(0),
+                finishes: AtomicBool::new(false),
                 ended: CancellationToken::new(),
                 state: Mutex::new(State { group_leader, ..State::default() }),
                 label,
-                mailbox,
+                mailbox: Mailbox::default(),
                 dead: AtomicBool::new(false),
             });
             slot.insert(entry.clone());
-            return (entry, receiver);
+            return entry;
         }
     }
 
@@ -203,6 +199,15 @@ impl Table {
     /// The process with this number ([`key`]).
     pub(crate) fn by_key(&self, key: u32) -> Option<Arc<Entry>> {
         self.processes.get(&key).map(|entry| entry.clone())
+    }
+
+    fn names_changed(&self) {
+        self.names_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Grows whenever a name gets or loses a holder: what was looked up before may no longer be true.
+    pub(crate) fn names_version(&self) -> u64 {
+        self.names_version.load(Ordering::Acquire)
     }
 
     pub(crate) fn by_name(&self, name: &Atom) -> Option<Arc<Entry>> {
@@ -275,24 +280,31 @@ impl Table {
         state.names.push(name);
         drop(state);
         slot.insert(entry.clone());
+        self.names_changed();
         true
     }
 
     /// Takes a name away from whoever has it; false when nobody has.
     pub(crate) fn unregister(&self, name: &Atom) -> bool {
         let Some((_, entry)) = self.names.remove(name) else { return false };
+        self.names_changed();
         entry.state.lock().names.retain(|known| known != name);
         true
     }
 
     pub(crate) fn add_alias(&self, entry: &Arc<Entry>, once: bool) -> Ref {
         let alias = self.reference();
+        self.add_alias_as(entry, &alias, once);
+        alias
+    }
+
+    /// A reference that is used otherwise becomes an alias, too.
+    pub(crate) fn add_alias_as(&self, entry: &Arc<Entry>, alias: &Ref, once: bool) {
         let mut state = entry.state.lock();
         if !entry.is_dead() {
             state.aliases.push(alias.clone());
             self.aliases.insert(alias.clone(), Alias { entry: entry.clone(), once });
         }
-        alias
     }
 
     pub(crate) fn remove_alias(&self, entry: &Arc<Entry>, alias: &Ref) -> bool {
@@ -304,6 +316,9 @@ impl Table {
     pub(crate) fn remove(&self, entry: &Entry, left: &State) {
         for name in &left.names {
             self.names.remove_if(name, |_, named| named.pid == entry.pid);
+        }
+        if !left.names.is_empty() {
+            self.names_changed();
         }
         for alias in &left.aliases {
             self.aliases.remove(alias);
@@ -346,8 +361,8 @@ mod tests {
     fn pids_stay_in_the_range_of_otp_23_and_start_over_with_the_next_serial() {
         let table = table();
         table.next_pid.store(MAX_PID_ID - 1, Ordering::Relaxed);
-        let last = table.insert("last", None).0;
-        let next = table.insert("next", None).0;
+        let last = table.insert("last", None);
+        let next = table.insert("next", None);
         assert_eq!((last.pid.id, last.pid.serial), (MAX_PID_ID as u32, 0));
         assert_eq!((next.pid.id, next.pid.serial), (1, 1));
     }
@@ -355,7 +370,7 @@ mod tests {
     #[test]
     fn a_pid_of_another_creation_is_nobody() {
         let table = table();
-        let (entry, _mailbox) = table.insert("x", None);
+        let entry = table.insert("x", None);
         assert!(table.by_pid(&entry.pid).is_some());
         let earlier = Pid { creation: Creation(8), ..entry.pid.clone() };
         assert!(table.by_pid(&earlier).is_none());
@@ -364,7 +379,7 @@ mod tests {
     #[test]
     fn an_alias_for_one_message_is_used_up() {
         let table = table();
-        let (entry, _mailbox) = table.insert("x", None);
+        let entry = table.insert("x", None);
         let once = table.add_alias(&entry, true);
         let always = table.add_alias(&entry, false);
         assert!(table.by_alias(&once).is_some());
@@ -376,8 +391,8 @@ mod tests {
     #[test]
     fn a_name_has_one_holder_and_goes_with_it() {
         let table = table();
-        let (first, _first_mailbox) = table.insert("first", None);
-        let (second, _second_mailbox) = table.insert("second", None);
+        let first = table.insert("first", None);
+        let second = table.insert("second", None);
         assert!(table.register(atom!("n"), &first));
         assert!(!table.register(atom!("n"), &second));
         let left = first.end(&Reason::normal()).unwrap();

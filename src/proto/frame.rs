@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Payload, Reader, tag, validate};
 
 use super::atom_cache::CacheIn;
-use super::control::{Control, ControlError, Incoming, Parsed};
+use super::control::{Control, ControlError, Incoming, Parsed, ParsedSent, Sent, parse_sent};
 use super::flags::Flags;
 use super::fragment::{FragmentError, Sequences};
 
@@ -29,15 +29,16 @@ pub struct FrameReader {
 }
 
 /// What a packet was.
-#[expect(clippy::large_enum_variant, reason = "most packets are messages, and none is kept")]
 #[derive(Debug)]
 pub enum Frame {
     /// A sign of life.
     Tick,
     /// A part of a message that is not complete yet.
     Fragment,
-    /// A message.
-    Message(Incoming),
+    /// A message for a process.
+    Sent(Sent),
+    /// Any other signal.
+    Signal(Box<Incoming>),
 }
 
 /// How much a peer may send at once.
@@ -104,15 +105,43 @@ impl FrameReader {
             return Err(ProtocolViolation::FrameTooLarge { len, max: self.max_frame });
         }
         let len = len as usize;
-        if self.buf.len() < 4 + len {
-            return Ok(None);
+        let Some(packet) = self.buf.get(4..4 + len) else { return Ok(None) };
+        let (at, atoms) = match (self.form.pass_through, packet) {
+            (_, []) => {
+                self.buf.advance(4);
+                return Ok(Some(Frame::Tick));
+            }
+            (true, [PASS_THROUGH, tag::VERSION, ..]) => (2, None),
+            (false, [tag::VERSION, HEADER, rest @ ..]) => {
+                let mut reader = Reader::new(rest, &[]);
+                let atoms = self.cache.read(&mut reader).map_err(ProtocolViolation::Header)?;
+                (2 + reader.offset(), atoms)
+            }
+            _ => {
+                self.buf.advance(4);
+                let packet = self.buf.split_to(len).freeze();
+                return self.fragment(&packet).map(Some);
+            }
+        };
+        // The usual message is looked at where it is, and only its payload is cut out.
+        let terms = packet.get(at..).unwrap_or_default();
+        if let Some(ParsedSent { from, to, len: control_len }) = parse_sent(terms, atoms.as_deref().unwrap_or_default())
+            && let Some(start) = payload_start(terms, control_len, self.form)
+            && let Ok(measured) = validate(
+                terms.get(start..).unwrap_or_default(),
+                atoms.as_ref().map_or(0, |atoms| atoms.len()),
+                &self.limits,
+            )
+        {
+            self.buf.advance(4 + at + start);
+            let payload = Payload::new(self.buf.split_to(measured).freeze(), atoms);
+            // A BEAM tolerates bytes behind the payload.
+            self.buf.advance(len - at - start - measured);
+            return Ok(Some(Frame::Sent(Sent { to, from, payload })));
         }
         self.buf.advance(4);
-        if len == 0 {
-            return Ok(Some(Frame::Tick));
-        }
         let packet = self.buf.split_to(len).freeze();
-        self.packet(&packet).map(Some)
+        self.message(&packet, at, atoms).map(Some)
     }
 
     /// The length of the packet that starts the buffer.
@@ -121,19 +150,14 @@ impl FrameReader {
         Some(u32::from_be_bytes(*len).into())
     }
 
-    fn packet(&mut self, packet: &Bytes) -> Result<Frame, ProtocolViolation> {
+    /// A packet that is no whole message.
+    fn fragment(&mut self, packet: &Bytes) -> Result<Frame, ProtocolViolation> {
         let &[first, second, ..] = packet.as_ref() else {
             return Err(ProtocolViolation::TooShort);
         };
-        match (self.form.pass_through, first, second) {
-            (true, PASS_THROUGH, tag::VERSION) => self.message(packet, 2, None),
-            (false, tag::VERSION, HEADER) => {
-                let mut reader = header_reader(packet);
-                let atoms = self.header(&mut reader)?;
-                self.message(packet, 2 + reader.offset(), atoms)
-            }
-            (false, tag::VERSION, FIRST_FRAGMENT) if self.form.fragments => self.first_fragment(packet),
-            (false, tag::VERSION, NEXT_FRAGMENT) if self.form.fragments => self.next_fragment(packet),
+        match (first, second) {
+            (tag::VERSION, FIRST_FRAGMENT) if self.form.fragments => self.first_fragment(packet),
+            (tag::VERSION, NEXT_FRAGMENT) if self.form.fragments => self.next_fragment(packet),
             _ => Err(ProtocolViolation::Form { found: [first, second], expected: self.form.expected() }),
         }
     }
@@ -145,7 +169,7 @@ impl FrameReader {
             Control::parse(terms, atoms.as_deref().unwrap_or_default(), &self.limits)?;
         if let Some(reason) = reason {
             let payload = Payload::new(packet.slice(at + reason.start..at + reason.end), atoms);
-            return Ok(Frame::Message(Incoming { control, payload: Some(payload) }));
+            return Ok(Frame::Signal(Box::new(Incoming { control, payload: Some(payload) })));
         }
         let mut rest = packet.slice(at + len..);
         // In this form each of the terms has its version byte.
@@ -161,7 +185,7 @@ impl FrameReader {
     /// A control message and the bytes behind it.
     fn complete(&self, control: Control, rest: Bytes, atoms: Option<Arc<[Atom]>>) -> Result<Frame, ProtocolViolation> {
         if !control.has_payload() {
-            return Ok(Frame::Message(Incoming { control, payload: None }));
+            return Ok(Frame::Signal(Box::new(Incoming { control, payload: None })));
         }
         if rest.is_empty() {
             return Err(ProtocolViolation::NoPayload { operation: control.name() });
@@ -170,8 +194,11 @@ impl FrameReader {
         let len = validate(&rest, known, &self.limits)
             .map_err(|source| ProtocolViolation::Payload { operation: control.name(), source })?;
         // A BEAM tolerates bytes behind the payload.
-        let payload = rest.slice(..len);
-        Ok(Frame::Message(Incoming { control, payload: Some(Payload::new(payload, atoms)) }))
+        let payload = Payload::new(rest.slice(..len), atoms);
+        Ok(match control.into_sent() {
+            Ok((to, from)) => Frame::Sent(Sent { to, from, payload }),
+            Err(control) => Frame::Signal(Box::new(Incoming { control, payload: Some(payload) })),
+        })
     }
 
     fn first_fragment(&mut self, packet: &Bytes) -> Result<Frame, ProtocolViolation> {
@@ -285,6 +312,15 @@ pub enum ProtocolViolation {
     /// Anything else that the receiver found.
     #[error("{0}")]
     Other(String),
+}
+
+/// Where the payload stands behind a control term of `control_len` bytes; `None` where it is not as it should be.
+fn payload_start(terms: &[u8], control_len: usize, form: Form) -> Option<usize> {
+    match terms.get(control_len..)? {
+        [tag::VERSION, _, ..] if form.pass_through => Some(control_len + 1),
+        [_, ..] if !form.pass_through => Some(control_len),
+        _ => None,
+    }
 }
 
 /// Reads a packet behind its first two bytes.

@@ -21,7 +21,7 @@ mod samples;
 #[cfg(test)]
 mod wire_tests;
 
-pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, SpawnOptions};
+pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, Recipient, Sent, SpawnOptions};
 pub use cookie::{Cookie, CookieError, DIGEST_LEN, MAX_COOKIE_LEN};
 pub use flags::Flags;
 pub use fragment::FragmentError;

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::samples::{every_control, pid, reference};
 use super::*;
 use crate::atom;
-use crate::etf::{Atom, Payload, Reader};
+use crate::etf::{Atom, Payload, Pid, Reader};
 
 const NO_FORM: Flags = Flags::OFFERED.without(Flags::FRAGMENTS.with(Flags::DIST_HDR_ATOM_CACHE));
 
@@ -103,9 +103,23 @@ fn content(message: &Incoming) -> Bytes {
 }
 
 fn messages(came: Vec<Frame>) -> Vec<Incoming> {
-    came.into_iter()
-        .filter_map(|frame| if let Frame::Message(message) = frame { Some(message) } else { None })
-        .collect()
+    came.into_iter().filter_map(message).collect()
+}
+
+/// Messages as the control message that they came with: all senders of these tests are processes of `a@h`.
+fn message(frame: Frame) -> Option<Incoming> {
+    let Sent { to, from, payload } = match frame {
+        Frame::Sent(sent) => sent,
+        Frame::Signal(signal) => return Some(*signal),
+        Frame::Tick | Frame::Fragment => return None,
+    };
+    let from = from.map(|(id, serial)| Pid { serial, ..pid("a@h", id) });
+    let control = match (to, from) {
+        (Recipient::Pid(to), from) => Control::Send { from, to },
+        (Recipient::Name(to), from) => Control::RegSend { from: from.unwrap(), to },
+        (Recipient::Alias(to), from) => Control::AliasSend { from: from.unwrap(), to },
+    };
+    Some(Incoming { control, payload: Some(payload) })
 }
 
 #[test]
@@ -165,12 +179,13 @@ fn a_beams_first_message_is_understood() {
     let mut pair = Pair::new(Flags::OFFERED);
     let mut framed = (packet.len() as u32).to_be_bytes().to_vec();
     framed.extend_from_slice(&packet);
-    let came = messages(pair.read(&framed));
-    let Control::RegSend { from, to } = &came[0].control else { panic!("{came:?}") };
-    assert_eq!((from.node.as_str(), from.id, to.as_str()), ("n25@vm", 46, "rex"));
-    let mut reader = came[0].payload.as_ref().unwrap().reader();
+    let came = pair.read(&framed);
+    let [Frame::Sent(sent)] = came.as_slice() else { panic!("{came:?}") };
+    assert_eq!((sent.from, &sent.to), (Some((46, 0)), &Recipient::Name(atom!("rex"))));
+    let mut reader = sent.payload.reader();
     reader.tuple_of(2).unwrap();
-    assert_eq!(reader.pid().unwrap(), *from);
+    let pid = reader.pid().unwrap();
+    assert_eq!((pid.node.as_str(), pid.id), ("n25@vm", 46));
     assert_eq!(reader.atom().unwrap(), "features_request");
 
     // The slots are 0x7be, 0x405, 0x459 and 0x4e9 now.
@@ -475,7 +490,7 @@ fn survey(flags: Flags, bytes: &[u8]) {
     let mut reader = reader(flags);
     reader.buffer().put_slice(bytes);
     while let Ok(Some(frame)) = reader.next() {
-        if let Frame::Message(Incoming { payload: Some(payload), .. }) = frame {
+        if let Some(Incoming { payload: Some(payload), .. }) = message(frame) {
             let _read: Result<_, _> = Reader::shared(payload.bytes(), payload.atoms()).tuple();
             Outgoing::with_term_bytes(&send(1), flags, &payload).unwrap();
         }

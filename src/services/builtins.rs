@@ -8,6 +8,7 @@ use crate::{atom, list, tuple};
 
 use super::functions::{Arity, CallContext, Functions, apply, apply_fun};
 use super::system_info::{memory, memory_of, system_info, version_text};
+use super::{io, shell};
 
 type Outcome = Result<Term, Exception>;
 
@@ -97,14 +98,7 @@ fn kernel(node: &Node) {
         let there = connect(&context, &args).await?;
         Ok(Term::Atom(if there { atom!("pong") } else { atom!("pang") }))
     });
-    // What `erl -remsh` of OTP 25 starts without asking whether it is there. Later ones ask, as iex does.
-    for function in [atom!("start"), atom!("start_interactive")] {
-        node.export(atom!("shell"), function, Arity::Any, |mut context: CallContext, _| async move {
-            let text = format!("{}{NO_SHELL}\n", version_text());
-            drop(super::io::put_chars(context.process(), &text).await);
-            Err(Exception::error(tuple![atom!("notsup"), NO_SHELL]))
-        });
-    }
+    shell::export_refusal(node);
     for function in [atom!("ensure_loaded"), atom!("load_file")] {
         on(node, atom!("code"), function, |node, [module]| {
             let module = a_module(module)?;
@@ -112,6 +106,12 @@ fn kernel(node: &Node) {
                 true => tuple![atom!("module"), module],
                 false => tuple![atom!("error"), atom!("nofile")],
             })
+        });
+    }
+    for function in [atom!("format"), atom!("fwrite")] {
+        on(node, atom!("io_lib"), function, |_, [control, args]| {
+            let text = io::call_for_text(&Term::Atom(atom!("io_lib")), &Term::Atom(atom!("format")), &[control, args]);
+            text.map(|text| Term::charlist(&text)).ok_or_else(Exception::badarg)
         });
     }
     on(node, atom!("code"), atom!("is_loaded"), |node, [module]| {
@@ -240,12 +240,13 @@ async fn connect(context: &CallContext, args: &[Term]) -> Result<bool, Exception
     Ok(name == *node.name() || node.connect(name).await.is_ok())
 }
 
-/// True where people can call something of the module; the shell is there only to say that it is not.
+/// True where people can call something of the module; those of a shell may be there only to say that it is not.
 fn has_module(node: &Node, module: &Atom) -> bool {
-    *module != "shell" && node.extension::<Functions>().has_module(module)
+    match shell::is_of_a_shell(module) {
+        true => shell::is_open(node),
+        false => node.extension::<Functions>().has_module(module),
+    }
 }
-
-const NO_SHELL: &str = "There is no shell here: call functions with rpc (gusset:functions() lists them).";
 
 fn a_module(term: Term) -> Result<Atom, Exception> {
     match term {

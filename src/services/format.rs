@@ -1,8 +1,10 @@
 //! `io_lib:format/2`, as far as the output of other nodes needs it: the text that a control string and
 //! its arguments stand for. Terms are printed on one line, however long.
 
-use std::fmt::Write;
+mod float;
+mod term;
 
+use self::term::{Style, print};
 use crate::etf::Term;
 
 /// A control string that does not fit its arguments (`badarg` of `io_lib:format/2`).
@@ -78,12 +80,16 @@ impl Directive {
             kind => {
                 let arg = args.next().ok_or(BadFormat)?;
                 match kind {
-                    'c' => self.characters(text, character(Some(arg))?),
+                    'c' if self.unicode => self.characters(text, character(Some(arg))?),
+                    'c' => self.characters(text, latin1_character(arg)?),
                     's' => self.string(text, arg)?,
-                    'w' | 'p' => self.field(text, &self.term(arg)),
+                    'w' => self.field(text, &self.term(arg, -1)),
+                    // The width of ~p is that of a line, and all is printed on one.
+                    'p' => text.push_str(&self.term(arg, -1)),
                     'W' | 'P' => {
-                        args.next().ok_or(BadFormat)?;
-                        self.field(text, &self.term(arg));
+                        let depth = args.next().and_then(Term::as_i64).ok_or(BadFormat)?;
+                        let printed = self.term(arg, depth);
+                        if kind == 'W' { self.field(text, &printed) } else { text.push_str(&printed) }
                     }
                     'b' | 'B' | '+' | '#' => self.integer(text, arg, "", "")?,
                     'x' | 'X' => {
@@ -102,9 +108,11 @@ impl Directive {
         Ok(())
     }
 
-    fn term(&self, term: &Term) -> String {
+    fn term(&self, term: &Term, depth: i64) -> String {
         let mut printed = String::new();
-        print(term, self.kind.eq_ignore_ascii_case(&'p') && !self.plain_lists, self.unicode, &mut printed);
+        let pretty = self.kind.eq_ignore_ascii_case(&'p');
+        let style = Style { text: pretty && !self.plain_lists, pretty, unicode: self.unicode };
+        print(term, depth, style, &mut printed);
         printed
     }
 
@@ -125,12 +133,14 @@ impl Directive {
             return Err(BadFormat);
         }
         let width = self.width.map(|width| width.unsigned_abs() as usize);
-        let cut = match (self.precision, width) {
-            (Some(precision), Some(width)) => Some(precision.min(width)),
-            (precision, width) => precision.or(width),
+        let precision = match (self.precision, width) {
+            (Some(precision), Some(width)) if precision > width => return Err(BadFormat),
+            // As wide as the field: then the field alone decides on which side it is padded.
+            (precision, width) if precision == width => None,
+            (precision, _) => precision,
         };
-        let mut cut: String = string.chars().take(cut.unwrap_or(usize::MAX)).collect();
-        if let Some(precision) = self.precision {
+        let mut cut: String = string.chars().take(precision.or(width).unwrap_or(usize::MAX)).collect();
+        if let Some(precision) = precision {
             let missing = precision.saturating_sub(cut.chars().count());
             cut.extend(std::iter::repeat_n(self.pad, missing));
         }
@@ -161,19 +171,14 @@ impl Directive {
     }
 
     fn float(&self, text: &mut String, arg: &Term) -> Result<(), BadFormat> {
-        let value = arg.as_f64().ok_or(BadFormat)?;
-        let plain = (0.1..10_000.0).contains(&value.abs());
-        let printed = if self.kind == 'f' || (self.kind == 'g' && plain) {
-            format!("{value:.*}", self.precision.unwrap_or(6).max(1))
-        } else {
-            // The precision of ~e counts all digits.
-            let digits = self.precision.unwrap_or(6).max(2) - 1;
-            let printed = format!("{value:.digits$e}");
-            let (mantissa, exponent) = printed.split_once('e').ok_or(BadFormat)?;
-            let exponent: i32 = exponent.parse().map_err(|_| BadFormat)?;
-            format!("{mantissa}e{exponent:+}")
+        let Term::Float(value) = arg else { return Err(BadFormat) };
+        let precision = self.precision.unwrap_or(6);
+        let printed = match self.kind {
+            'f' => float::fixed(*value, precision),
+            'e' => float::scientific(*value, precision),
+            _ => float::general(*value, precision),
         };
-        self.field(text, &printed);
+        self.field(text, &printed.ok_or(BadFormat)?);
         Ok(())
     }
 
@@ -197,10 +202,11 @@ impl Directive {
 
 /// A number in a directive; `*` takes an argument.
 fn number(rest: &mut Chars<'_>, args: &mut Args<'_>) -> Result<Option<i64>, BadFormat> {
-    if rest.next_if_eq(&'*').is_some() {
-        return args.next().and_then(Term::as_i64).map(Some).ok_or(BadFormat);
-    }
     let negative = rest.next_if_eq(&'-').is_some();
+    if rest.next_if_eq(&'*').is_some() {
+        let value = args.next().and_then(Term::as_i64).ok_or(BadFormat)?;
+        return Ok(Some(if negative { value.saturating_neg() } else { value }));
+    }
     let mut value: Option<i64> = None;
     while let Some(digit) = rest.peek().and_then(|character| character.to_digit(10)) {
         rest.next();
@@ -214,6 +220,12 @@ fn number(rest: &mut Chars<'_>, args: &mut Args<'_>) -> Result<Option<i64>, BadF
     }
 }
 
+/// `~c` without `t`: the low byte.
+fn latin1_character(term: &Term) -> Result<char, BadFormat> {
+    let code = term.as_i64().ok_or(BadFormat)?;
+    Ok(char::from(u8::try_from(code & 0xff).map_err(|_| BadFormat)?))
+}
+
 fn character(term: Option<&Term>) -> Result<char, BadFormat> {
     let value = term.and_then(Term::as_i64).and_then(|value| u32::try_from(value).ok());
     value.and_then(char::from_u32).ok_or(BadFormat)
@@ -222,6 +234,9 @@ fn character(term: Option<&Term>) -> Result<char, BadFormat> {
 /// The text of characters as Erlang has them: a binary, or a deep list of integers and binaries.
 /// `None` for anything else.
 pub(crate) fn characters(term: &Term, latin1: bool) -> Option<String> {
+    if matches!(term, Term::Integer(_)) {
+        return None; // a character alone is no text
+    }
     let mut text = String::new();
     // What is still to be written, the next on top.
     let mut todo = vec![term];
@@ -245,115 +260,6 @@ pub(crate) fn characters(term: &Term, latin1: bool) -> Option<String> {
     Some(text)
 }
 
-/// Prints a term; `pretty` shows lists and binaries of printable characters as text, `unicode` takes
-/// more than latin-1 for printable. Recursion is bounded by the depth that a tree can have.
-fn print(term: &Term, pretty: bool, unicode: bool, text: &mut String) {
-    let printable = |character: char| is_printable(character, unicode);
-    match term {
-        Term::Tuple(elements) => {
-            text.push('{');
-            print_all(elements, pretty, unicode, text);
-            text.push('}');
-        }
-        Term::List(elements) => match pretty.then(|| string_of(elements, printable)).flatten() {
-            Some(string) => quote(&string, text),
-            None => {
-                text.push('[');
-                print_all(elements, pretty, unicode, text);
-                text.push(']');
-            }
-        },
-        Term::ImproperList(elements, tail) => {
-            text.push('[');
-            print_all(elements, pretty, unicode, text);
-            text.push('|');
-            print(tail, pretty, unicode, text);
-            text.push(']');
-        }
-        Term::Map(map) => {
-            text.push_str("#{");
-            for (index, (key, value)) in map.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                print(key, pretty, unicode, text);
-                text.push_str(" => ");
-                print(value, pretty, unicode, text);
-            }
-            text.push('}');
-        }
-        Term::Binary(bytes) => {
-            let latin1 = || -> Option<String> {
-                bytes.iter().map(|&byte| Some(char::from(byte)).filter(|&c| is_printable(c, false))).collect()
-            };
-            let utf8 = || std::str::from_utf8(bytes).ok().filter(|text| text.chars().all(printable));
-            text.push_str("<<");
-            if pretty
-                && bytes.is_ascii()
-                && let Some(string) = latin1().filter(|string| !string.is_empty())
-            {
-                quote(&string, text);
-            } else if pretty
-                && unicode
-                && let Some(string) = utf8().filter(|string| !string.is_empty())
-            {
-                quote(string, text);
-                text.push_str("/utf8");
-            } else if pretty && let Some(string) = latin1().filter(|string| !string.is_empty()) {
-                quote(&string, text);
-            } else {
-                for (index, byte) in bytes.iter().enumerate() {
-                    let comma = if index > 0 { "," } else { "" };
-                    _ = write!(text, "{comma}{byte}");
-                }
-            }
-            text.push_str(">>");
-        }
-        other => _ = write!(text, "{other}"),
-    }
-}
-
-fn print_all(terms: &[Term], pretty: bool, unicode: bool, text: &mut String) {
-    for (index, term) in terms.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        print(term, pretty, unicode, text);
-    }
-}
-
-fn string_of(elements: &[Term], printable: impl Fn(char) -> bool) -> Option<String> {
-    if elements.is_empty() {
-        return None;
-    }
-    elements.iter().map(|term| character(Some(term)).ok().filter(|&character| printable(character))).collect()
-}
-
-/// `io_lib:printable_list/1`, in its latin-1 and its unicode reading.
-fn is_printable(character: char, unicode: bool) -> bool {
-    let latin1 = matches!(character, '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{ff}' | '\u{8}'..='\u{d}' | '\u{1b}');
-    latin1 || (unicode && matches!(character, '\u{100}'.. if !matches!(character, '\u{fffe}' | '\u{ffff}')))
-}
-
-fn quote(string: &str, text: &mut String) {
-    text.push('"');
-    for character in string.chars() {
-        match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\t' => text.push_str("\\t"),
-            '\r' => text.push_str("\\r"),
-            '\u{b}' => text.push_str("\\v"),
-            '\u{8}' => text.push_str("\\b"),
-            '\u{c}' => text.push_str("\\f"),
-            '\u{1b}' => text.push_str("\\e"),
-            other => text.push(other),
-        }
-    }
-    text.push('"');
-}
-
 /// The widest field and precision; a column of a page has far less, and `~999999999c` would fill memory.
 const WIDEST: u64 = 4096;
 
@@ -375,6 +281,8 @@ mod tests {
         check("~w", list![string], "[103,114,252,110]");
         check("~p ~tp", list![Term::charlist("€"), Term::charlist("€")], "[8364] \"€\"");
         check("~p ~w", list!["abc", "abc"], "<<\"abc\">> <<97,98,99>>");
+        check("~20p|~3p|~8w|", list![atom!("abc"), atom!("abcd"), atom!("abc")], "abc|abcd|     abc|");
+        check("~p ~tp", list![atom!("π"), atom!("π")], "'\\x{3C0}' 'π'");
         check("~tp", list!["€"], "<<\"€\"/utf8>>"); // with +pc unicode
         check("~p", list!["€"], "<<226,130,172>>");
         check("~p ~tp", list!["grün", "grün"], "<<\"grÃ¼n\">> <<\"grün\"/utf8>>");
@@ -402,7 +310,7 @@ mod tests {
         check("~.5s|~8.5s|", list!["ab", "ab"], "ab   |   ab   |");
         check("~s", list![list![Term::charlist("a"), list!["b"], 99]], "abc");
         check("~s", list![atom!("atom")], "atom");
-        check("~c~5c~tc", list![97, 98, 8364], "abbbbb€");
+        check("~c~5c~tc~c", list![97, 98, 8364, 8364], "abbbbb€¬");
         check("~10.5c", list![97], "     aaaaa");
         check("~*s~5..*s", list![4, "ab", 46, "ab"], "  ab...ab");
     }
@@ -414,7 +322,7 @@ mod tests {
         check("~.16x", list![-31, "0x"], "-0x1f");
         check("~f ~.2f ~8.2f|", list![1.5, 2.345, 2.0], "1.500000 2.35     2.00|");
         check("~e ~.3e ~e", list![1.5, 12345.678, 1.0e-120], "1.50000e+0 1.23e+4 1.00000e-120");
-        check("~g ~g ~g", list![0.5, 1.0e-5, 123_456.7], "0.500000 1.00000e-5 1.23457e+5");
+        check("~g ~g ~g ~g", list![0.5, 1.5, 1.0e-5, 123_456.7], "0.500000 1.50000 1.00000e-5 1.23457e+5");
         check("~5..0b", list![-42], "00-42");
     }
 
@@ -422,6 +330,7 @@ mod tests {
     fn other_directives_take_what_they_take() {
         check("a~~b~n~2n~i~p", list![1, 2], "a~b\n\n\n2");
         check("~P ~W", list![list![1], 9, 2, 9], "[1] 2");
+        check("~P ~W", list![list![1, 2, 3], 2, tuple![1, 2, 3], 3], "[1|...] {1,2,...}");
     }
 
     #[test]
@@ -432,6 +341,9 @@ mod tests {
             ("~", list![]),
             ("~q", list![1]),
             ("~s", list![1.5]),
+            ("~P", list![1, atom!("x")]),
+            ("~.0f", list![1.5]),
+            ("~.1e", list![1.5]),
             ("~b", list![1.5]),
             ("~f", list![1]),
             ("~s", list![Term::charlist("€")]),

@@ -10,8 +10,8 @@ use bytes::BytesMut;
 use serde::Serialize;
 
 use crate::atom;
-use crate::etf::{self, DecodeError, Encoder, Limits, MAX_REF_WORDS, Payload, Pid, Reader, Ref, Term};
-use crate::node::{Process, SendError, Target};
+use crate::etf::{self, Atom, DecodeError, Encoder, Limits, MAX_REF_WORDS, Payload, Pid, Reader, Ref, Term};
+use crate::node::{Node, Process, Reason, SendError, Target};
 use crate::proto::NodeName;
 
 /// A message to a server, by its envelope.
@@ -144,7 +144,15 @@ impl ReplyTo {
     /// # Errors
     /// When there is no way to the node of the caller, or the value cannot be a term.
     pub async fn reply<T: Serialize + ?Sized>(&self, process: &Process, value: &T) -> Result<(), SendError> {
-        self.reply_payload(process, &etf::to_payload(value)?).await
+        process.forward(self.target(), &self.message_with(value)?).await
+    }
+
+    /// Replies from wherever there is no process at hand: a task that a server has started.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub async fn reply_from<T: Serialize + ?Sized>(&self, node: &Node, value: &T) -> Result<(), SendError> {
+        self.reply(&node.process_labelled("reply"), value).await
     }
 
     /// Replies with a term that is encoded already, as when a request is passed back.
@@ -157,11 +165,41 @@ impl ReplyTo {
 
     /// Replies without waiting: where the caller's node reads slowly, or is not connected, a task of
     /// its own waits instead, so that one caller never holds up the others.
-    pub(crate) fn reply_soon(&self, process: &Process, value: &Payload) {
-        let message = match self.message(value) {
-            Ok(message) => message,
-            Err(error) => return tracing::error!(to = %self.pid, %error, "a reply cannot be encoded"),
+    pub(crate) fn reply_soon<T: Serialize + ?Sized>(&self, process: &Process, value: &T) {
+        match self.message_with(value) {
+            Ok(message) => self.post(process, message),
+            Err(error) => {
+                tracing::error!(to = %self.pid, %error, "a reply cannot be encoded");
+                self.dismiss(process, &fault(atom!("bad_reply"), &error));
+            }
+        }
+    }
+
+    /// [`reply_soon`](Self::reply_soon) with a term that is encoded already.
+    pub(crate) fn reply_payload_soon(&self, process: &Process, value: &Payload) {
+        match self.message(value) {
+            Ok(message) => self.post(process, message),
+            Err(error) => tracing::error!(to = %self.pid, %error, "a reply cannot be encoded"),
+        }
+    }
+
+    /// Tells the caller that its call came to nothing, as if the server had ended with that reason: its
+    /// monitor fires, so that it does not wait. False for a caller that does not watch the server under
+    /// the reference of its call (`multi_call` up to OTP 25, C nodes).
+    pub(crate) fn dismiss(&self, process: &Process, reason: &Reason) -> bool {
+        let reference = match &self.tag {
+            Tag::Ref(reference) | Tag::Alias(reference) => Some(reference),
+            // `[[alias|Alias]|Monitor]` of multi_call.
+            Tag::Other { term: Term::ImproperList(_, monitor), .. } => match monitor.as_ref() {
+                Term::Ref(monitor) => Some(monitor),
+                _ => None,
+            },
+            Tag::Other { .. } => None,
         };
+        reference.is_some_and(|reference| process.dismiss_watcher(&self.pid, reference, reason))
+    }
+
+    fn post(&self, process: &Process, message: Payload) {
         match process.try_forward(self.target(), &message) {
             Ok(()) => {}
             Err(SendError::Busy(_) | SendError::NoConnection(_)) => {
@@ -190,18 +228,36 @@ impl ReplyTo {
     /// `{Tag, Value}`: the tag with its atoms in full, the value as it is.
     fn message(&self, value: &Payload) -> Result<Payload, etf::EncodeError> {
         let mut buf = BytesMut::with_capacity(value.bytes().len() + ROOM_FOR_TAG);
-        let mut encoder = Encoder::new(&mut buf);
-        encoder.tuple_header(2);
-        match &self.tag {
-            Tag::Ref(reference) => encoder.reference(reference),
-            tag => match tag {
-                Tag::Other { term, .. } => term.encode(&mut encoder)?,
-                _ => self.tag().encode(&mut encoder)?,
-            },
-        }
+        self.head(&mut Encoder::new(&mut buf))?;
         buf.extend_from_slice(value.bytes());
         Ok(value.with_bytes(buf.freeze()))
     }
+
+    /// `{Tag, Value}`.
+    fn message_with<T: Serialize + ?Sized>(&self, value: &T) -> Result<Payload, etf::EncodeError> {
+        let mut buf = BytesMut::with_capacity(ROOM_FOR_TAG);
+        let mut encoder = Encoder::new(&mut buf);
+        self.head(&mut encoder)?;
+        etf::serialize_into(value, &mut encoder)?;
+        Ok(Payload::new(buf.freeze(), None))
+    }
+
+    fn head(&self, encoder: &mut Encoder<'_>) -> Result<(), etf::EncodeError> {
+        encoder.tuple_header(2);
+        match &self.tag {
+            Tag::Ref(reference) => {
+                encoder.reference(reference);
+                Ok(())
+            }
+            Tag::Alias(_) => self.tag().encode(encoder),
+            Tag::Other { term, .. } => term.encode(encoder),
+        }
+    }
+}
+
+/// `{What, Text}`: why a call or cast came to nothing.
+pub(crate) fn fault(what: Atom, error: &dyn std::fmt::Display) -> Reason {
+    Reason::from_term(&crate::tuple![what, error.to_string()])
 }
 
 /// How many replies wait for nodes that read slowly.
@@ -247,6 +303,11 @@ pub(crate) fn call_message<T: Serialize + ?Sized>(
     tag.encode(&mut encoder)?;
     etf::serialize_into(request, &mut encoder)?;
     Ok(Payload::new(buf.freeze(), None))
+}
+
+/// `{system, {Pid, Ref}, {terminate, Reason}}`, what `gen_server:stop/3` sends.
+pub(crate) fn terminate_message(pid: &Pid, tag: &Ref, reason: &Reason) -> Result<Payload, etf::EncodeError> {
+    etf::to_payload(&(atom!("system"), (pid, tag), (atom!("terminate"), reason.payload())))
 }
 
 /// `{'$gen_cast', Request}`.

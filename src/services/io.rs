@@ -1,13 +1,18 @@
 //! The io protocol ("The Erlang I/O Protocol" of the STDLIB user's guide): where output of processes
 //! goes whose group leader lives on this node. There is nothing to read from: input is `eof`.
 
+mod client;
+
 use std::time::Duration;
+
+pub use client::{InputError, Line, get_line, put_chars};
+pub(crate) use client::{flush, io_reply, io_request, line_of, line_request, put_request};
 
 use super::format::{characters, format};
 use super::gen_server::ReplyTo;
-use super::server::{Answer, Next, Server};
+use super::server::{Answer, GenServer, Next};
 use crate::etf::{Atom, Payload, Pid, Term};
-use crate::node::{Message, Process, Reason};
+use crate::node::{Message, Process};
 use crate::{atom, list, tuple};
 
 /// Where output goes.
@@ -119,12 +124,16 @@ impl IoServer {
     }
 }
 
-impl Server for IoServer {
-    async fn call(&mut self, _request: Payload, _from: ReplyTo, _process: &mut Process) -> Answer {
+impl GenServer for IoServer {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Term;
+
+    async fn handle_call(&mut self, _request: Payload, _from: ReplyTo, _process: &mut Process) -> Answer<Term> {
         Answer::Later
     }
 
-    async fn info(&mut self, message: Message, process: &mut Process) -> Next {
+    async fn handle_info(&mut self, message: Message, process: &mut Process) -> Next {
         let Message::Sent(payload) = message else { return Next::Continue };
         let term = match payload.term() {
             Ok(term) => term,
@@ -165,56 +174,8 @@ impl Server for IoServer {
     }
 }
 
-/// Waits until an io server has handled all that was sent to it before.
-pub(crate) async fn flush(process: &mut Process, server: &Pid) {
-    let reply_as = process.node().make_ref();
-    let request = tuple![atom!("io_request"), process.pid(), &reply_as, atom!("getopts")];
-    let Ok(request) = Payload::from_term(&request) else { return };
-    if process.forward(server, &request).await.is_err() {
-        return;
-    }
-    let answered = process.recv_match(|message| {
-        let mut reader = message.payload()?.reader();
-        reader.tuple_of(3).ok()?;
-        (reader.atom().ok()? == "io_reply" && reader.reference().ok()? == reply_as).then_some(())
-    });
-    if tokio::time::timeout(FLUSH_TIMEOUT, answered).await.is_err() {
-        tracing::debug!(%server, "output was not passed on in time");
-    }
-}
-
-/// Prints for a process of this node, where its group leader (or `user`) wants it. Waits until it is
-/// printed, though not for ever.
-///
-/// # Errors
-/// The reason, when the process has been ended meanwhile.
-pub async fn put_chars(process: &mut Process, text: &str) -> Result<(), Reason> {
-    let Some(leader) = process.group_leader().or_else(|| process.node().whereis("user")) else { return Ok(()) };
-    let Ok(monitor) = process.monitor(&leader).await else { return Ok(()) };
-    let request = tuple![atom!("put_chars"), atom!("unicode"), text];
-    let request = tuple![atom!("io_request"), process.pid(), &monitor, request];
-    let Ok(request) = Payload::from_term(&request) else { return Ok(()) };
-    if process.forward(&leader, &request).await.is_ok() {
-        let answered = process.recv_match(|message| match message {
-            Message::Down { reference, .. } if *reference == monitor => Some(()),
-            Message::Sent(payload) => {
-                let mut reader = payload.reader();
-                reader.tuple_of(3).ok()?;
-                (reader.atom().ok()? == "io_reply" && reader.reference().ok()? == monitor).then_some(())
-            }
-            _ => None,
-        });
-        match tokio::time::timeout(PRINT_TIMEOUT, answered).await {
-            Ok(answered) => answered.map_err(|ended| ended.reason)?,
-            Err(_) => tracing::warn!(%leader, timeout = ?PRINT_TIMEOUT, "a group leader does not answer"),
-        }
-    }
-    process.demonitor_flush(&monitor);
-    Ok(())
-}
-
 /// The text that a function of the asking node would give: those of `io_lib` that are known here.
-fn call_for_text(module: &Term, function: &Term, args: &[Term]) -> Option<String> {
+pub(crate) fn call_for_text(module: &Term, function: &Term, args: &[Term]) -> Option<String> {
     let known = module.is_atom("io_lib");
     match (function.as_atom()?.as_str(), args) {
         ("format" | "fwrite", [control, Term::List(args)]) if known => {
@@ -223,6 +184,10 @@ fn call_for_text(module: &Term, function: &Term, args: &[Term]) -> Option<String
                 control => characters(control, false)?,
             };
             format(&control, args).ok()
+        }
+        // With options: how many characters to print at most is a wish, not a promise.
+        ("format" | "fwrite", [control, args @ Term::List(_), Term::List(_)]) if known => {
+            call_for_text(module, &Term::Atom(atom!("format")), &[control.clone(), args.clone()])
         }
         ("write", [term]) if known => format("~w", std::slice::from_ref(term)).ok(),
         ("print", [term]) if known => format("~p", std::slice::from_ref(term)).ok(),
@@ -246,10 +211,6 @@ fn log(line: &str, from: Option<&Pid>) {
 const UNFINISHED_LINE: Duration = Duration::from_millis(200);
 /// A line beyond this is printed in pieces, so that output without line ends is not collected.
 const LONGEST_LINE: usize = 16 << 10;
-/// How long printing waits for the group leader. One that is stuck holds up a BEAM process for ever.
-const PRINT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the result of a call waits for the output that came before it.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! `net_kernel`: says that this node is here (`net_adm:ping/1`), and spawns for callers of old.
 
 use super::gen_server::ReplyTo;
-use super::server::{Answer, Server};
+use super::server::{Answer, GenServer};
 use crate::etf::{Atom, Payload, Term};
 use crate::node::{Exception, Node, Process, Reason};
 use crate::{atom, tuple};
@@ -12,10 +12,14 @@ pub(crate) struct NetKernel {
     pub(crate) node: Node,
 }
 
-impl Server for NetKernel {
-    async fn call(&mut self, request: Payload, from: ReplyTo, process: &mut Process) -> Answer {
+impl GenServer for NetKernel {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Term;
+
+    async fn handle_call(&mut self, request: Payload, from: ReplyTo, process: &mut Process) -> Answer<Term> {
         if is_auth(&request) {
-            return Answer::from(&Term::Atom(atom!("yes")));
+            return Answer::Reply(Term::Atom(atom!("yes")));
         }
         let Ok(Term::Tuple(request)) = request.term() else { return Answer::Later };
         match Spawn::parse(request) {
@@ -81,10 +85,10 @@ impl Spawn {
         Some(Self { module, function, args, link, monitor, group_leader })
     }
 
-    fn start(self, node: &Node, from: ReplyTo, process: &Process) -> Answer {
+    fn start(self, node: &Node, from: ReplyTo, process: &Process) -> Answer<Term> {
         if self.monitor {
             // Only SPAWN_REQUEST can set a monitor from the first moment on.
-            return Answer::from(&tuple![atom!("EXIT"), tuple![atom!("notsup"), Term::NIL]]);
+            return Answer::Reply(tuple![atom!("EXIT"), tuple![atom!("notsup"), Term::NIL]]);
         }
         let Self { module, function, args, link, group_leader, .. } = self;
         let arity = args.len();

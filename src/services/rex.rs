@@ -7,7 +7,7 @@ use super::erpc::MAX_ARGS;
 use super::functions::{apply, reason_after};
 use super::gen_server::ReplyTo;
 use super::io::{self, IoServer};
-use super::server::{Answer, Next, Server};
+use super::server::{Answer, GenServer, Next};
 use crate::etf::{Atom, Payload, Pid, Term};
 use crate::node::{Class, Exception, Message, Node, Process, Reason, SendError, Target};
 use crate::{atom, list, tuple};
@@ -38,14 +38,18 @@ impl Rex {
     }
 }
 
-impl Server for Rex {
-    async fn call(&mut self, request: Payload, from: ReplyTo, _process: &mut Process) -> Answer {
+impl GenServer for Rex {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Term;
+
+    async fn handle_call(&mut self, request: Payload, from: ReplyTo, _process: &mut Process) -> Answer<Term> {
         let request = match request.term() {
             Ok(request) => request,
             // Whoever calls may wait for ever.
             Err(error) => {
                 tracing::warn!(by = %from.pid(), %error, "a call that cannot be read");
-                return Answer::from(&badrpc(Err(Exception::badarg())));
+                return Answer::Reply(badrpc(Err(Exception::badarg())));
             }
         };
         let Some((kind, call)) = Call::parse(request) else { return Answer::Later };
@@ -58,7 +62,7 @@ impl Server for Rex {
         Answer::Later
     }
 
-    async fn cast(&mut self, request: Payload, _process: &mut Process) -> Next {
+    async fn handle_cast(&mut self, request: Payload, _process: &mut Process) -> Next {
         match request.term().ok().and_then(Call::parse) {
             Some((kind, call)) if kind == "cast" => call.cast(&self.node),
             _ => {}
@@ -66,7 +70,7 @@ impl Server for Rex {
         Next::Continue
     }
 
-    async fn info(&mut self, message: Message, process: &mut Process) -> Next {
+    async fn handle_info(&mut self, message: Message, process: &mut Process) -> Next {
         let Message::Sent(payload) = message else { return Next::Continue };
         let Ok(Term::Tuple(parts)) = payload.term() else { return Next::Continue };
         let Ok([Term::Pid(from), request]) = <[Term; 2]>::try_from(parts) else { return Next::Continue };
@@ -206,7 +210,7 @@ impl Call {
             Output::User => node.whereis("user"),
             Output::Caller => {
                 let server = IoServer::new(io::Sink::Process(caller.pid().clone()));
-                Some(node.spawn_labelled("rex stdout", |process| super::server::serve(process, server)))
+                Some(node.spawn_labelled("rex stdout", |process| super::serve::serve(process, server)))
             }
         };
         let (result, outcome) = oneshot::channel();

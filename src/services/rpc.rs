@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::etf::{self, Atom, DecodeError, DecodeErrorKind, Payload, Ref, Term};
+use crate::etf::{self, Atom, DecodeError, DecodeErrorKind, Payload, Pid, Ref, Term};
 use crate::node::{CallError, Class, Exception, Message, Node, Reason, SendError, SpawnWith};
 use crate::proto::NodeName;
 use crate::{atom, tuple};
@@ -78,10 +79,26 @@ impl Node {
         args: Vec<Term>,
         timeout: Duration,
     ) -> Result<Payload, CallError> {
+        self.rpc_payload_led_by(None, node, module, function, args, timeout).await
+    }
+
+    /// The same with a group leader, to which the function prints.
+    pub(crate) async fn rpc_payload_led_by(
+        &self,
+        leader: Option<Pid>,
+        node: &NodeName,
+        module: Atom,
+        function: Atom,
+        args: Vec<Term>,
+        timeout: Duration,
+    ) -> Result<Payload, CallError> {
         if *node == *self.name() {
             return self.rpc_here(module, function, args, timeout).await;
         }
         let mut process = self.process_labelled("rpc");
+        if let Some(leader) = leader {
+            process.set_group_leader(leader);
+        }
         let mark = self.make_ref();
         let call = vec![Term::Ref(mark.clone()), Term::Atom(module), Term::Atom(function), Term::List(args)];
         let exchange = async {
@@ -101,6 +118,37 @@ impl Node {
             outcome(&ended.await??, &mark)
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))
+    }
+
+    /// `erpc:multicall/5`: calls a function on several nodes at once. The results stand in the order of
+    /// the nodes; one that fails does not hold up or hide the others, and says how:
+    /// [`CallError::is_timeout`], [`is_noconnection`](CallError::is_noconnection),
+    /// [`is_undef`](CallError::is_undef), [`exception`](CallError::exception) with class, reason and stack.
+    ///
+    /// ```no_run
+    /// # async fn example(node: gusset::Node) {
+    /// let timeout = std::time::Duration::from_secs(5);
+    /// for (name, load) in node.rpc_multicall::<i64>(&node.nodes(), "erlang", "system_info", (gusset::atom!("process_count"),), timeout).await {
+    ///     match load {
+    ///         Ok(processes) => println!("{name}: {processes} processes"),
+    ///         Err(error) => println!("{name}: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub async fn rpc_multicall<R: DeserializeOwned>(
+        &self,
+        nodes: &[NodeName],
+        module: &str,
+        function: &str,
+        args: impl Serialize,
+        timeout: Duration,
+    ) -> Vec<(NodeName, Result<R, CallError>)> {
+        let args = &args;
+        let calls = nodes
+            .iter()
+            .map(|node| async move { (node.clone(), self.rpc_timeout(node, module, function, args, timeout).await) });
+        join_all(calls).await
     }
 
     /// Calls a function of this node as others would.

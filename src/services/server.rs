@@ -1,33 +1,117 @@
-//! The loop of a server: a process that answers calls, takes casts, and lets `sys` look at it, as a
-//! `gen_server` does.
+//! [`GenServer`]: what a server does with calls, casts and messages. The loop around it is in `serve`.
 
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::gen_server::{Envelope, ReplyTo};
-use super::sys::{self, Verdict};
+use super::gen_server::ReplyTo;
 use crate::atom;
-use crate::etf::{self, Atom, EncodeError, Payload, Pid, Term};
-use crate::node::{Message, Node, Process, Reason, RegisterError, Service};
+use crate::etf::{Atom, DecodeError, Payload, Term};
+use crate::node::{Message, Process, Reason};
 
-/// What a server does with what it is sent. All methods run one after the other in the process of
-/// the server; a panic in one ends it, as an exception ends a `gen_server`.
-pub trait Server: Send + 'static {
-    /// `handle_call/3`: a request that somebody waits for.
-    fn call(&mut self, request: Payload, from: ReplyTo, process: &mut Process) -> impl Future<Output = Answer> + Send;
+/// A server, as a `gen_server` is one: it answers `GenServer.call`, takes casts, and lets `sys` look
+/// at it. Started with [`Node::start_server`](crate::Node::start_server).
+///
+/// All methods run one after the other in the process of the server. Requests are read straight into
+/// the types named here (`Term` takes anything); what is of another type never reaches the methods,
+/// see [`unreadable`](Self::unreadable). A panic ends the server with `{panic, Text}`, as an exception
+/// ends a `gen_server`; callers that wait hear of it at once.
+///
+/// ```no_run
+/// use gusset::services::{Answer, GenServer, Next, ReplyTo};
+/// use gusset::Process;
+/// use serde::{Deserialize, Serialize};
+///
+/// /// `{take, <<"bolt">>, 3}` or `level`.
+/// #[derive(Deserialize)]
+/// #[serde(rename_all = "snake_case")]
+/// enum Question {
+///     Take(String, i64),
+///     Level,
+/// }
+///
+/// struct Stock(i64);
+///
+/// impl GenServer for Stock {
+///     type Call = Question;
+///     type Cast = i64;
+///     type Reply = Result<i64, String>;
+///
+///     async fn handle_call(&mut self, question: Question, _: ReplyTo, _: &mut Process) -> Answer<Self::Reply> {
+///         Answer::Reply(match question {
+///             Question::Take(part, count) if count > self.0 => Err(format!("no {count} of {part}")),
+///             Question::Take(_, count) => {
+///                 self.0 -= count;
+///                 Ok(self.0)
+///             }
+///             Question::Level => Ok(self.0),
+///         })
+///     }
+///
+///     async fn handle_cast(&mut self, delivered: i64, _: &mut Process) -> Next {
+///         self.0 += delivered;
+///         Next::Continue
+///     }
+/// }
+///
+/// # async fn example(node: gusset::Node) -> Result<(), Box<dyn std::error::Error>> {
+/// // GenServer.call({:stock, node}, {:take, "bolt", 3}) is {:ok, 7}
+/// let stock = node.start_server("stock", Stock(10))?;
+/// # stock.ended().await;
+/// # Ok(()) }
+/// ```
+pub trait GenServer: Send + 'static {
+    /// What is asked: an enum, say, for the requests that there are.
+    type Call: DeserializeOwned + Send;
+    /// What is told.
+    type Cast: DeserializeOwned + Send;
+    /// What is answered.
+    type Reply: Serialize + Send + Sync;
 
-    /// `handle_cast/2`: a request that nobody waits for.
-    fn cast(&mut self, request: Payload, process: &mut Process) -> impl Future<Output = Next> + Send {
-        tracing::debug!(pid = %process.pid(), ?request, "a cast that nobody takes");
+    /// Before the first message: the place for [`Process::trap_exits`], monitors and names.
+    fn init(&mut self, process: &mut Process) -> impl Future<Output = Next> + Send {
+        let _ = process;
         std::future::ready(Next::Continue)
     }
 
-    /// `handle_info/2`: any other message.
-    fn info(&mut self, message: Message, process: &mut Process) -> impl Future<Output = Next> + Send {
+    /// A request that somebody waits for. Reply at once ([`Answer::Reply`]), or keep `from` and reply
+    /// later from a method, a task or another process ([`Answer::Later`]).
+    fn handle_call(
+        &mut self,
+        request: Self::Call,
+        from: ReplyTo,
+        process: &mut Process,
+    ) -> impl Future<Output = Answer<Self::Reply>> + Send;
+
+    /// A request that nobody waits for.
+    fn handle_cast(&mut self, request: Self::Cast, process: &mut Process) -> impl Future<Output = Next> + Send {
+        let _ = request;
+        tracing::debug!(pid = %process.pid(), "a cast that nobody takes");
+        std::future::ready(Next::Continue)
+    }
+
+    /// Any other message: plain sends, `DOWN`s, exits where they are trapped, node events.
+    fn handle_info(&mut self, message: Message, process: &mut Process) -> impl Future<Output = Next> + Send {
         tracing::debug!(pid = %process.pid(), ?message, "a message that nobody takes");
         std::future::ready(Next::Continue)
+    }
+
+    /// The server stops: because a method said so or panicked, because `sys:terminate/2` or
+    /// `GenServer.stop` asked for it, or because the node shuts down (connections are closed by then). As
+    /// in Erlang it is *not* called when a signal ends the process: `kill`, or, unless exits are
+    /// trapped, `exit/2` and the end of a linked process.
+    fn terminate(&mut self, reason: &Reason, process: &mut Process) -> impl Future<Output = ()> + Send {
+        let _ = (reason, process);
+        std::future::ready(())
+    }
+
+    /// What becomes of a call or cast that is not of the type [`Call`](Self::Call) or
+    /// [`Cast`](Self::Cast). A `gen_server` crashes with `function_clause`; the default here is milder
+    /// to everybody else, see [`Unreadable`].
+    fn unreadable(&mut self, request: &Payload, error: &DecodeError) -> Unreadable {
+        let _ = (request, error);
+        Unreadable::Refuse
     }
 
     /// After so much silence [`idle`](Self::idle) is called; asked before each message.
@@ -46,7 +130,8 @@ pub trait Server: Send + 'static {
         Term::Atom(atom!("not_shown"))
     }
 
-    /// The module that `sys:get_status/1` and tools that look at processes name.
+    /// The module that `sys:get_status/1`, `supervisor:which_children/1` and tools that look at
+    /// processes name.
     fn module(&self) -> Atom {
         atom!("gusset")
     }
@@ -55,44 +140,13 @@ pub trait Server: Send + 'static {
 /// What becomes of a call.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Answer {
+pub enum Answer<R> {
     /// This is the reply.
-    Reply(Payload),
+    Reply(R),
     /// The reply comes later, through [`ReplyTo::reply`], or never.
     Later,
     /// The server ends, after a reply where there is one.
-    Stop(Reason, Option<Payload>),
-}
-
-impl Answer {
-    /// A reply with a value.
-    ///
-    /// # Errors
-    /// When the value cannot be a term.
-    pub fn reply<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
-        Self::payload(value).map(Self::Reply)
-    }
-
-    /// A value as [`Stop`](Self::Stop) takes it.
-    ///
-    /// # Errors
-    /// When the value cannot be a term.
-    pub fn payload<T: Serialize + ?Sized>(value: &T) -> Result<Payload, EncodeError> {
-        etf::to_payload(value)
-    }
-}
-
-impl From<&Term> for Answer {
-    /// A reply; a term that cannot be written gets none.
-    fn from(value: &Term) -> Self {
-        match Payload::from_term(value) {
-            Ok(payload) => Self::Reply(payload),
-            Err(error) => {
-                tracing::error!(%error, "a reply cannot be encoded");
-                Self::Later
-            }
-        }
-    }
+    Stop(Reason, Option<R>),
 }
 
 /// What a server does next.
@@ -105,92 +159,17 @@ pub enum Next {
     Stop(Reason),
 }
 
-/// Serves until the server stops, or somebody ends the process.
-pub async fn serve(mut process: Process, mut server: impl Server) -> Reason {
-    let mut suspended = false;
-    loop {
-        let message = if suspended {
-            process.recv_match(|message| is_for_suspended(message).then(|| message.clone())).await.map(Some)
-        } else {
-            match server.idle_after() {
-                Some(silence) => process.recv_timeout(silence).await,
-                None => process.recv().await.map(Some),
-            }
-        };
-        let next = match message {
-            Err(ended) => return ended.reason,
-            Ok(None) => server.idle(&mut process).await,
-            Ok(Some(Message::Sent(payload))) => match Envelope::of(&payload) {
-                Envelope::Call(from, request) => call(&mut server, request, from, &mut process).await,
-                Envelope::Cast(request) => server.cast(request, &mut process).await,
-                Envelope::System(from, request) => {
-                    let (reply, verdict) = answer_sys(&server, &process, (&from, &request), suspended);
-                    from.reply_soon(&process, &reply);
-                    match verdict {
-                        Verdict::Stay => Next::Continue,
-                        Verdict::Suspended(now) => {
-                            suspended = now;
-                            Next::Continue
-                        }
-                        Verdict::Terminate(reason) => Next::Stop(reason),
-                    }
-                }
-                Envelope::Other => server.info(Message::Sent(payload), &mut process).await,
-            },
-            Ok(Some(other)) => server.info(other, &mut process).await,
-        };
-        if let Next::Stop(reason) = next {
-            return reason;
-        }
-    }
-}
-
-fn answer_sys(
-    server: &impl Server,
-    process: &Process,
-    (from, request): (&ReplyTo, &Payload),
-    suspended: bool,
-) -> (Payload, Verdict) {
-    sys::Look { process, from, module: server.module(), state: &|| server.state() }.answer(request, suspended)
-}
-
-async fn call(server: &mut impl Server, request: Payload, from: ReplyTo, process: &mut Process) -> Next {
-    match server.call(request, from.clone(), process).await {
-        Answer::Reply(reply) => from.reply_soon(process, &reply),
-        Answer::Later => {}
-        Answer::Stop(reason, reply) => {
-            if let Some(reply) = reply {
-                from.reply_soon(process, &reply);
-            }
-            return Next::Stop(reason);
-        }
-    }
-    Next::Continue
-}
-
-fn is_for_suspended(message: &Message) -> bool {
-    matches!(message, Message::Sent(payload) if matches!(Envelope::of(payload), Envelope::System(..)))
-}
-
-/// A [`Server`] under a name: what [`Node::install`] takes.
-pub(crate) struct Named<S>(pub(crate) Atom, pub(crate) S);
-
-impl<S: Server> Service for Named<S> {
-    fn name(&self) -> Atom {
-        self.0.clone()
-    }
-
-    fn run(self: Box<Self>, process: Process) -> BoxFuture<'static, Reason> {
-        Box::pin(serve(process, self.1))
-    }
-}
-
-impl Node {
-    /// Runs a server under a name, in a task of its own.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn spawn_server(&self, name: &str, server: impl Server) -> Result<Pid, RegisterError> {
-        self.install(Named(Atom::new(name)?, server))
-    }
+/// What becomes of a request that is not of the type that the server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// The server goes on, and the fault is logged. A caller exits at once with `{bad_call, Text}`, where
+    /// the text says what is wrong: its monitor of the server fires, as if the server had ended. Callers
+    /// that have none under the reference of the call (`multi_call` up to OTP 25) run into their time-out.
+    Refuse,
+    /// The server goes on, the fault is logged, and a caller runs into its time-out.
+    Ignore,
+    /// The server ends with `{bad_call, Text}` or `{bad_cast, Text}`, as a `gen_server` ends with
+    /// `function_clause`.
+    Crash,
 }

@@ -1,6 +1,7 @@
 //! What `sys` asks of a server: state, status, suspension, termination (`sys.erl:do_cmd/6`).
 
 use super::gen_server::ReplyTo;
+use super::supervisor::SUPERVISOR;
 use crate::atom;
 use crate::etf::{Atom, DecodeError, Payload, Term};
 use crate::node::{Process, Reason};
@@ -72,8 +73,13 @@ impl Look<'_> {
         let pid = self.process.pid();
         let state = if suspended { atom!("suspended") } else { atom!("running") };
         let name = self.process.names().into_iter().next().map_or_else(|| pid.to_string(), |name| name.to_string());
+        let supervisor = self.process.node().whereis(SUPERVISOR.as_str()).filter(|supervisor| supervisor != pid);
+        let (ancestors, parent) = match &supervisor {
+            Some(supervisor) => (list![SUPERVISOR], supervisor),
+            None => (Term::NIL, pid),
+        };
         let dictionary = list![
-            tuple![atom!("$ancestors"), Term::NIL],
+            tuple![atom!("$ancestors"), ancestors],
             tuple![atom!("$initial_call"), tuple![&self.module, atom!("init"), 1]],
         ];
         let data = |pairs: Term| tuple![atom!("data"), pairs];
@@ -81,7 +87,7 @@ impl Look<'_> {
             tuple![atom!("header"), Term::charlist(&format!("Status for generic server {name}"))],
             data(list![
                 tuple![Term::charlist("Status"), &state],
-                tuple![Term::charlist("Parent"), pid],
+                tuple![Term::charlist("Parent"), parent],
                 tuple![Term::charlist("Logged events"), Term::NIL],
             ]),
             data(list![tuple![Term::charlist("State"), (self.state)()]]),
@@ -90,7 +96,7 @@ impl Look<'_> {
             atom!("status"),
             pid,
             tuple![atom!("module"), atom!("gen_server")],
-            list![dictionary, state, pid, Term::NIL, misc],
+            list![dictionary, state, parent, Term::NIL, misc],
         ]
     }
 }

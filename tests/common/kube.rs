@@ -1,6 +1,6 @@
 //! A real Kubernetes API server: any that the environment names, else one that a tool starts.
 
-use super::{Missing, within};
+use super::{Missing, SOON, within};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     path::{Path, PathBuf},
@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::{process::Command, sync::Mutex};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+    sync::Mutex,
+};
 
 /// The first start on a machine may have to fetch the server.
 const START: Duration = Duration::from_secs(300);
@@ -85,10 +90,26 @@ impl Kube {
 
     /// Signals the API server; only for one that is [`Kube::private`].
     pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid("apiserver"), signal).expect("the server runs");
+    }
+
+    fn pid(&self, of: &str) -> Pid {
         let (_, folder) = self.started.as_ref().expect("a server of our own");
-        let pid = std::fs::read_to_string(folder.path().join("run/apiserver.pid")).expect("the server's pid");
-        let pid = pid.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?)).expect("a pid");
-        kill_process(pid, signal).expect("the server runs");
+        let pid = std::fs::read_to_string(folder.path().join(format!("run/{of}.pid"))).expect("a file with the pid");
+        pid.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?)).expect("a pid")
+    }
+
+    /// Forgets the history of all objects, as the API server has it done every five minutes; only for one that is
+    /// [`Kube::private`].
+    pub async fn compact(&self) {
+        let command = format!("/proc/{}/cmdline", self.pid("etcd").as_raw_nonzero());
+        let command = std::fs::read_to_string(command).expect("the command of etcd");
+        let mut options = command.split('\0');
+        let address = options.find_map(|option| option.strip_prefix("--listen-client-urls=http://")).expect("its port");
+        let now = etcd(address, "/v3/kv/range", r#"{"key":"AA=="}"#).await;
+        let revision = now.split(r#""revision":""#).nth(1).and_then(|rest| rest.split('"').next()).expect("a revision");
+        let compacted = etcd(address, "/v3/kv/compaction", &format!(r#"{{"revision":"{revision}"}}"#)).await;
+        assert!(compacted.contains(" 200 OK"), "{compacted}");
     }
 }
 
@@ -99,6 +120,16 @@ impl Drop for Kube {
             let _ = command.args(["api", "down"]).arg(folder.path()).stdin(Stdio::null()).output();
         }
     }
+}
+
+async fn etcd(address: &str, path: &str, body: &str) -> String {
+    let mut socket = TcpStream::connect(address).await.expect("etcd takes connections");
+    let length = body.len();
+    let request = format!("POST {path} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n{body}");
+    socket.write_all(request.as_bytes()).await.expect("etcd reads");
+    let mut answer = String::new();
+    within(SOON, "an answer of etcd", socket.read_to_string(&mut answer)).await.expect("etcd answers");
+    answer
 }
 
 fn variable(name: &str) -> Option<PathBuf> {

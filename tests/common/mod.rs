@@ -17,6 +17,9 @@ pub mod otp;
 pub mod ports;
 pub mod program;
 pub mod proxy;
+pub mod recorded_api;
+pub mod remsh;
+pub mod terminal;
 
 pub use beam::{Beam, BeamError, BeamOptions, COOKIE};
 pub use dnsmasq::Dnsmasq;
@@ -27,6 +30,8 @@ pub use kube::Kube;
 pub use otp::Otp;
 pub use ports::PortLease;
 pub use program::Program;
+pub use recorded_api::RecordedApi;
+pub use terminal::Terminal;
 
 use std::{
     fmt,

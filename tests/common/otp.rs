@@ -25,15 +25,21 @@ impl Otp {
         self.bin.join(format!("{name}{}", self.release))
     }
 
-    /// The folder with `gusset_fixture.beam`, compiled by this release on first use.
+    /// The folder with the modules of `interop/beam`, compiled by this release on first use.
     pub(super) fn fixture_code(&self) -> PathBuf {
         static COMPILING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = COMPILING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/beam/gusset_fixture.erl");
-        let modified = source.metadata().and_then(|data| data.modified()).expect("the fixture's source");
-        let version = modified.duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_nanos());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fixture-{}-{version}", self.release));
-        if folder.join("gusset_fixture.beam").exists() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/beam");
+        let sources = sources.read_dir().expect("the fixture's sources").map(|entry| entry.expect("a source").path());
+        let mut sources: Vec<_> = sources.filter(|path| path.extension().is_some_and(|end| end == "erl")).collect();
+        sources.sort();
+        let age = |source: &PathBuf| {
+            let modified = source.metadata().and_then(|data| data.modified()).expect("the age of a source");
+            modified.duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_nanos())
+        };
+        let version = sources.iter().map(age).max().unwrap_or_default();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fixtures-{}-{version}", self.release));
+        if folder.exists() {
             return folder;
         }
         // Other test programs may do the same at this moment: compile aside, then move into place as a whole.
@@ -42,14 +48,14 @@ impl Otp {
         let output = Command::new(self.program("erlc"))
             .args(["+debug_info", "-o"])
             .arg(aside.path())
-            .arg(&source)
+            .args(&sources)
             .env("HOME", aside.path())
             .output()
             .expect("erlc runs");
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "erlc{}: {}", self.release, String::from_utf8_lossy(&said));
         if std::fs::rename(aside.path(), &folder).is_err() {
-            assert!(folder.join("gusset_fixture.beam").exists(), "{} cannot be made", folder.display());
+            assert!(folder.exists(), "{} cannot be made", folder.display());
         }
         folder
     }

@@ -2,16 +2,18 @@
 //! with few rights, and a way to the server that can be cut.
 #![allow(dead_code, unreachable_pub)]
 
+pub(crate) mod watched;
+
 use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -95,9 +97,45 @@ impl Room {
         changed_kubeconfig(kubeconfig, |kubeconfig| kubeconfig["users"][0]["user"] = json!({"token": token}))
     }
 
+    /// A token of the account `node` (which is made if need be) that is worth nothing once the secret of this name is
+    /// deleted.
+    pub(crate) async fn token_of_secret(&self, secret: &str) -> String {
+        let create = PostParams::default();
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.name);
+        if accounts.get_opt("node").await.unwrap().is_none() {
+            accounts.create(&create, &object(json!({"metadata": {"name": "node"}}))).await.unwrap();
+        }
+        let bound = self.secrets().create(&create, &object(json!({"metadata": {"name": secret}}))).await.unwrap();
+        let bound = json!({"apiVersion": "v1", "kind": "Secret", "name": secret, "uid": bound.metadata.uid});
+        let request: TokenRequest = object(json!({"spec": {"audiences": [], "boundObjectRef": bound}}));
+        accounts.create_token_request("node", &create, &request).await.unwrap().status.unwrap().token
+    }
+
+    pub(crate) fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Makes these Endpoints, or changes them: no controller does.
+    pub(crate) async fn set_endpoints(&self, name: &str, subsets: Value) {
+        let metadata = json!({"name": name, "labels": {"service": name, "app": "myapp"}});
+        let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets});
+        let api: Api<Endpoints> = Api::namespaced(self.client.clone(), &self.name);
+        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&endpoints)).await.unwrap();
+    }
+
+    pub(crate) async fn delete_endpoints(&self, name: &str) {
+        let api: Api<Endpoints> = Api::namespaced(self.client.clone(), &self.name);
+        api.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
     /// Gives the account `node` these rights on pods.
     pub(crate) async fn grant(&self, verbs: &[&str]) {
-        let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": verbs}]);
+        self.grant_to(&self.name, "pods", verbs).await;
+    }
+
+    /// Gives the account `node` of that namespace these rights here.
+    pub(crate) async fn grant_to(&self, namespace: &str, resource: &str, verbs: &[&str]) {
+        let rules = json!([{"apiGroups": [""], "resources": [resource], "verbs": verbs}]);
         let role = object(json!({"metadata": {"name": "pods"}, "rules": rules}));
         Api::<Role>::namespaced(self.client.clone(), &self.name).create(&PostParams::default(), &role).await.unwrap();
         let bindings = Api::<RoleBinding>::namespaced(self.client.clone(), &self.name);
@@ -105,7 +143,7 @@ impl Room {
             let binding = object(json!({
                 "metadata": {"name": "pods"},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "pods"},
-                "subjects": [{"kind": "ServiceAccount", "name": "node", "namespace": self.name}],
+                "subjects": [{"kind": "ServiceAccount", "name": "node", "namespace": namespace}],
             }));
             bindings.create(&PostParams::default(), &binding).await.unwrap();
         }
@@ -135,6 +173,8 @@ pub(crate) struct Way {
     port: u16,
     host: String,
     passage: watch::Sender<Passage>,
+    held: watch::Sender<bool>,
+    stopped: watch::Receiver<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -151,22 +191,38 @@ impl Way {
         let host = server.host().unwrap().to_owned();
         let behind = (host.clone(), server.port_u16().unwrap_or(443));
         let (passage, state) = watch::channel(Passage::Open);
+        let (held, holding) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
-                let (behind, mut state) = (behind.clone(), state.clone());
+                let (behind, mut state, holding, stop) = (behind.clone(), state.clone(), holding.clone(), stop.clone());
                 if *state.borrow_and_update() == Passage::Cut {
                     continue;
                 }
                 tokio::spawn(async move {
                     let mut far = TcpStream::connect(behind).await.unwrap();
+                    let ((mut from_near, mut to_near), (from_far, mut to_far)) = (near.split(), far.split());
+                    let answers = async { pass(from_far, &mut to_near, holding, stop).await.and(Ok(0)) };
                     tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = async { tokio::try_join!(copy(&mut from_near, &mut to_far), answers) } => {}
                         _ = state.changed() => {}
                     }
                 });
             }
         });
-        Self { port, host, passage }
+        Self { port, host, passage, held, stopped }
+    }
+
+    /// While it is held, a connection carries the beginning of an answer, and no more of it.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.send(held).unwrap();
+    }
+
+    /// Waits until a connection has been stopped so.
+    pub(crate) async fn until_held(&self) {
+        let mut stopped = self.stopped.clone();
+        let held = stopped.wait_for(|stopped| *stopped);
+        tokio::time::timeout(DEADLINE, held).await.expect("an answer is held").unwrap();
     }
 
     pub(crate) fn set(&self, passage: Passage) {
@@ -179,6 +235,28 @@ impl Way {
             cluster["server"] = json!(format!("https://127.0.0.1:{}", self.port));
             cluster["tls-server-name"] = json!(self.host);
         })
+    }
+}
+
+/// Passes on what comes; when held, no more than [`BEGINNING`].
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    to: &mut (impl AsyncWrite + Unpin),
+    mut holding: watch::Receiver<bool>,
+    stop: watch::Sender<bool>,
+) -> std::io::Result<()> {
+    let (mut passed, mut buffer) = (0, vec![0; 16 * 1024]);
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        passed += read;
+        if passed > BEGINNING && *holding.borrow() {
+            stop.send_replace(true);
+            let _ = holding.wait_for(|held| !held).await;
+        }
+        to.write_all(&buffer[..read]).await?;
     }
 }
 
@@ -207,4 +285,6 @@ fn merge(into: &mut Value, from: Value) {
 }
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// More than the handshake of TLS, less than a page of a list.
+const BEGINNING: usize = 64 * 1024;
 const FINALIZER: &str = "example.org/hold";

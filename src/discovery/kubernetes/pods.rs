@@ -25,7 +25,8 @@ impl Shows for Pod {
             return Look { others_are_gone: true, ..Look::default() };
         }
         // `Unknown` is what a pod was called whose machine does not answer: no reason to forget it.
-        if phase != "Running" && !(phase == "Unknown" && !before.is_empty()) {
+        let is_silent = phase == "Unknown" && !before.is_empty();
+        if phase != "Running" && !is_silent {
             return Look::default();
         }
         match address(self, rules) {

@@ -1,17 +1,23 @@
 //! Lists, tuples and maps, whose parts serde hands over one by one.
 
-use bytes::Bytes;
+use std::ops::Range;
+
 use serde::ser::{self, Serialize};
 
+use super::super::access::key_in_path;
 use super::super::encode::Encoder;
-use super::super::payload::Payload;
-use super::{EncodeError, EncodeErrorKind, Ok, Serializer};
+use super::super::limits::Limits;
+use super::super::named::STRUCT;
+use super::super::term::Term;
+use super::{EncodeError, EncodeErrorKind, Ok, Serializer, Wanted};
 
 /// A list whose length is written when its end is known.
 pub(super) struct Seq<'s, 'a> {
     pub(super) encoder: &'s mut Encoder<'a>,
     pub(super) at: usize,
     pub(super) written: usize,
+    /// Where the elements stand in the buffer, if they are the keys of a map: a set.
+    pub(super) keys: Option<Vec<Range<usize>>>,
 }
 
 impl ser::SerializeSeq for Seq<'_, '_> {
@@ -21,18 +27,45 @@ impl ser::SerializeSeq for Seq<'_, '_> {
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let index = self.written;
         self.written += 1;
-        value.serialize(Serializer::new(self.encoder)).map_err(|error| error.within_index(index))
+        let start = self.encoder.buffer().len();
+        value.serialize(Serializer::new(self.encoder)).map_err(|error| error.within_index(index))?;
+        if let Some(keys) = &mut self.keys {
+            keys.push(start..self.encoder.buffer().len());
+            self.encoder.nil();
+        }
+        Ok(())
     }
 
     fn end(self) -> Result<Ok, EncodeError> {
-        if self.written == 0 {
-            self.encoder.buffer().truncate(self.at);
-        } else {
-            close(self.encoder, self.at, self.written)?;
+        if let Some(keys) = self.keys {
+            check_keys(self.encoder, keys)?;
+            return close(self.encoder, self.at, self.written);
         }
-        self.encoder.nil();
-        Ok(())
+        end_list(self.encoder, self.at, self.written)
     }
+}
+
+/// Ends a list that was begun at `at`.
+fn end_list(encoder: &mut Encoder<'_>, at: usize, written: usize) -> Result<Ok, EncodeError> {
+    if written == 0 {
+        encoder.buffer().truncate(at);
+    } else {
+        close(encoder, at, written)?;
+    }
+    encoder.nil();
+    Ok(())
+}
+
+/// Refuses a key that comes twice.
+fn check_keys(encoder: &mut Encoder<'_>, keys: Vec<Range<usize>>) -> Result<(), EncodeError> {
+    let buf = &*encoder.buffer();
+    let of = |key: &Range<usize>| buf.get(key.clone()).unwrap_or_default();
+    let mut keys = keys;
+    keys.sort_unstable_by(|a, b| of(a).cmp(of(b)));
+    let Some([twice, _]) = keys.windows(2).find(|pair| matches!(pair, [a, b] if of(a) == of(b))) else { return Ok(()) };
+    let start = twice.start;
+    let key = Term::decode(&mut encoder.written_from(start), &Limits::default());
+    Err(EncodeErrorKind::KeyTwice(key.map_or_else(|_| "of bytes".to_owned(), |key| key.to_string())).into())
 }
 
 /// Writes the number of elements behind the tag at `at`.
@@ -47,22 +80,36 @@ pub(super) struct Tuple<'s, 'a> {
     pub(super) encoder: &'s mut Encoder<'a>,
     pub(super) announced: usize,
     pub(super) written: usize,
+    /// Whose elements these are, for the path of an error.
+    pub(super) variant: Option<&'static str>,
+}
+
+/// Puts the variant that a part belongs to before the path of its error.
+fn of_variant(variant: Option<&'static str>) -> impl Fn(EncodeError) -> EncodeError {
+    move |error| match variant {
+        Some(variant) => error.within(variant),
+        None => error,
+    }
 }
 
 impl Tuple<'_, '_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let index = self.written;
+        let (index, variant) = (self.written, self.variant);
         self.written += 1;
-        value.serialize(Serializer::new(self.encoder)).map_err(|error| error.within_index(index))
+        let written = value.serialize(Serializer::new(self.encoder));
+        written.map_err(|error| of_variant(variant)(error.within_index(index)))
     }
 
     fn close(self) -> Result<Ok, EncodeError> {
-        let Self { announced, written, .. } = self;
-        if announced != written {
-            return Err(EncodeErrorKind::WrongCount { announced, written }.into());
-        }
-        Ok(())
+        check_count(self.announced, self.written).map_err(of_variant(self.variant))
     }
+}
+
+fn check_count(announced: usize, written: usize) -> Result<Ok, EncodeError> {
+    if announced != written {
+        return Err(EncodeErrorKind::WrongCount { announced, written }.into());
+    }
+    Ok(())
 }
 
 macro_rules! tuples {
@@ -84,34 +131,80 @@ macro_rules! tuples {
 
 tuples!(SerializeTuple serialize_element, SerializeTupleStruct serialize_field, SerializeTupleVariant serialize_field);
 
-/// A map whose number of pairs is written when its end is known.
+/// A map or a keyword list, whose number of pairs is written when its end is known; or a record.
 pub(super) struct Pairs<'s, 'a> {
     pub(super) encoder: &'s mut Encoder<'a>,
     pub(super) at: usize,
     pub(super) written: usize,
+    pub(super) form: Form,
     /// Where the keys stand in the buffer, if this is a flattened struct: they may be the same.
-    pub(super) keys: Option<Vec<std::ops::Range<usize>>>,
+    pub(super) keys: Option<Vec<Range<usize>>>,
+    /// Where the last key of a map stands in the buffer.
+    pub(super) key: usize,
+    /// Whose fields these are, for the path of an error.
+    pub(super) variant: Option<&'static str>,
+}
+
+/// What pairs are written as.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Form {
+    /// A map.
+    Map,
+    /// A map that has its module already.
+    Elixir,
+    /// A list of pairs.
+    Keyword,
+    /// A tuple, without the keys.
+    Record {
+        /// How many fields its head says.
+        announced: usize,
+    },
 }
 
 impl Pairs<'_, '_> {
-    fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
+    pub(super) fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
+        let variant = self.variant;
+        self.pair(key, value).map_err(|error| of_variant(variant)(error.within(key)))
+    }
+
+    fn pair<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
         self.written += 1;
         let mut serializer = Serializer::new(self.encoder);
-        serializer.name(key).and_then(|()| serializer.value(value)).map_err(|error| error.within(key))
+        match self.form {
+            Form::Map if key == STRUCT => serializer.wanted = Wanted::Name,
+            Form::Map => {}
+            Form::Elixir if key == STRUCT => return Err(EncodeErrorKind::KeyTwice(format!("'{STRUCT}'")).into()),
+            Form::Elixir => {}
+            Form::Keyword => serializer.encoder.tuple_header(2),
+            Form::Record { .. } => {
+                serializer.wanted = Wanted::RecordField;
+                return value.serialize(serializer);
+            }
+        }
+        serializer.name(key)?;
+        value.serialize(serializer)
+    }
+
+    fn skipped(&self, key: &'static str) -> Result<(), EncodeError> {
+        match self.form {
+            Form::Record { .. } => {
+                let kind =
+                    EncodeErrorKind::Custom("a field of a record has its place and cannot be left out".to_owned());
+                Err(of_variant(self.variant)(EncodeError::from(kind).within(key)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn close(self) -> Result<Ok, EncodeError> {
-        if let Some(keys) = self.keys {
-            let buf = self.encoder.buffer();
-            let mut keys: Vec<_> = keys.into_iter().filter_map(|key| buf.get(key)).collect();
-            keys.sort_unstable();
-            if let Some([twice, _]) = keys.windows(2).find(|pair| matches!(pair, [a, b] if a == b)) {
-                let key = Payload::new(Bytes::copy_from_slice(twice), None).term();
-                let key = key.map_or_else(|_| "an atom".to_owned(), |key| key.to_string());
-                return Err(EncodeErrorKind::KeyTwice(key).into());
-            }
-        }
-        close(self.encoder, self.at, self.written)
+        let Self { encoder, at, written, form, keys, variant, .. } = self;
+        let keys = keys.filter(|_| form == Form::Map);
+        let closed = keys.map_or(Ok(()), |keys| check_keys(encoder, keys)).and_then(|()| match form {
+            Form::Map | Form::Elixir => close(encoder, at, written),
+            Form::Keyword => end_list(encoder, at, written),
+            Form::Record { announced } => check_count(announced, written),
+        });
+        closed.map_err(of_variant(variant))
     }
 }
 
@@ -121,18 +214,24 @@ impl ser::SerializeMap for Pairs<'_, '_> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
         self.written += 1;
-        let start = self.encoder.buffer().len();
-        key.serialize(Serializer { encoder: self.encoder, is_name: self.keys.is_some() })?;
+        let is_keyword = self.form == Form::Keyword;
+        if is_keyword {
+            self.encoder.tuple_header(2);
+        }
+        self.key = self.encoder.buffer().len();
+        let wanted = if is_keyword || self.keys.is_some() { Wanted::Name } else { Wanted::Usual };
+        let index = self.written - 1;
+        key.serialize(Serializer { encoder: self.encoder, wanted }).map_err(|error| error.within_index(index))?;
         let end = self.encoder.buffer().len();
         if let Some(keys) = &mut self.keys {
-            keys.push(start..end);
+            keys.push(self.key..end);
         }
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let index = self.written - 1;
-        value.serialize(Serializer::new(self.encoder)).map_err(|error| error.within_index(index))
+        let written = value.serialize(Serializer::new(self.encoder));
+        written.map_err(|error| error.within(&key_in_path(&self.encoder.written_from(self.key))))
     }
 
     fn end(self) -> Result<Ok, EncodeError> {
@@ -140,28 +239,29 @@ impl ser::SerializeMap for Pairs<'_, '_> {
     }
 }
 
-impl ser::SerializeStruct for Pairs<'_, '_> {
-    type Ok = Ok;
-    type Error = EncodeError;
+macro_rules! structs {
+    ($($trait:ident),*) => {
+        $(impl ser::$trait for Pairs<'_, '_> {
+            type Ok = Ok;
+            type Error = EncodeError;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
-        self.field(key, value)
-    }
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                key: &'static str,
+                value: &T,
+            ) -> Result<(), EncodeError> {
+                self.field(key, value)
+            }
 
-    fn end(self) -> Result<Ok, EncodeError> {
-        self.close()
-    }
+            fn skip_field(&mut self, key: &'static str) -> Result<(), EncodeError> {
+                self.skipped(key)
+            }
+
+            fn end(self) -> Result<Ok, EncodeError> {
+                self.close()
+            }
+        })*
+    };
 }
 
-impl ser::SerializeStructVariant for Pairs<'_, '_> {
-    type Ok = Ok;
-    type Error = EncodeError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
-        self.field(key, value)
-    }
-
-    fn end(self) -> Result<Ok, EncodeError> {
-        self.close()
-    }
-}
+structs!(SerializeStruct, SerializeStructVariant);

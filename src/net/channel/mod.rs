@@ -20,7 +20,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::etf::Limits;
-use crate::proto::{Flags, FrameLimits, Incoming, Outgoing, ProtocolViolation};
+use crate::proto::{Flags, FrameLimits, Incoming, Outgoing, ProtocolViolation, Sent};
 
 pub use reason::{CloseCause, CloseParty, CloseReason};
 use shared::Shared;
@@ -76,7 +76,16 @@ pub trait Receiver: Send + 'static {
     ///
     /// # Errors
     /// When the peer may not send this; the connection ends with it.
-    fn deliver(&mut self, message: Incoming) -> Result<(), ProtocolViolation>;
+    fn deliver(&mut self, message: Sent) -> Result<(), ProtocolViolation>;
+
+    /// Takes a signal; for the rest as [`deliver`](Self::deliver).
+    ///
+    /// # Errors
+    /// When the peer may not send this; the connection ends with it.
+    fn signal(&mut self, signal: Incoming) -> Result<(), ProtocolViolation>;
+
+    /// All that has come is delivered, and the next thing may be a while.
+    fn pause(&mut self) {}
 
     /// The connection has ended. Called once, after the last [`deliver`](Self::deliver).
     fn closed(self, reason: CloseReason);
@@ -157,7 +166,7 @@ impl Channel {
 
     /// True as soon as somebody has begun to end the connection.
     pub fn is_closed(&self) -> bool {
-        self.0.0.stop.is_cancelled()
+        self.0.0.is_stopped()
     }
 
     /// Waits until the connection has ended, its queue is written or dropped, and its receiver knows.

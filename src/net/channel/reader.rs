@@ -102,19 +102,29 @@ impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
 
     /// Delivers the packets that have come in full: what one read gave, so a bounded number.
     fn deliver(&mut self, shared: &Shared) -> Result<(), CloseReason> {
-        while let Some(frame) = self.frames.next().map_err(CloseReason::protocol)? {
-            shared.received_packets.fetch_add(1, Relaxed);
+        let mut packets = 0;
+        let done = self.deliver_all(shared, &mut packets);
+        shared.received_packets.fetch_add(packets, Relaxed);
+        self.receiver.pause();
+        done
+    }
+
+    fn deliver_all(&mut self, shared: &Shared, packets: &mut u64) -> Result<(), CloseReason> {
+        while !shared.is_stopped()
+            && let Some(frame) = self.frames.next().map_err(CloseReason::protocol)?
+        {
+            *packets += 1;
             match frame {
-                Frame::Message(message) => self.receiver.deliver(message).map_err(CloseReason::protocol)?,
+                Frame::Sent(message) => self.receiver.deliver(message).map_err(CloseReason::protocol)?,
+                Frame::Signal(signal) => self.receiver.signal(*signal).map_err(CloseReason::protocol)?,
                 Frame::Fragment => {}
                 Frame::Tick => {
-                    if self.liveness.tick_received(shared.progress()) {
+                    let mut progress = shared.progress();
+                    progress.received_packets += *packets;
+                    if self.liveness.tick_received(progress) {
                         shared.tick();
                     }
                 }
-            }
-            if shared.stop.is_cancelled() {
-                break;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What the handles, the reader and the writer of a connection share: the queue, and the end.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     space: Notify,
     /// Somebody has begun to end the connection.
     pub(super) stop: CancellationToken,
+    /// The same, for those who look often.
+    stopped: AtomicBool,
     /// The receiver has been told of the end.
     pub(super) ended: CancellationToken,
     pub(super) received_packets: AtomicU64,
@@ -47,6 +50,7 @@ impl Shared {
             work: Notify::new(),
             space: Notify::new(),
             stop: CancellationToken::new(),
+            stopped: AtomicBool::new(false),
             ended: CancellationToken::new(),
             received_packets: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
@@ -132,8 +136,14 @@ impl Shared {
             }
             queue.closed = Some(reason);
         }
+        self.stopped.store(true, Release);
         self.stop.cancel();
         self.space.notify_waiters();
+    }
+
+    /// True as soon as somebody has begun to end the connection.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Acquire)
     }
 
     /// Why the connection ends, if it does.

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::atom;
-use crate::etf::{Atom, Creation, Pid};
-use crate::proto::Control;
+use crate::etf::{Atom, Creation, Payload, Pid};
+use crate::proto::{Control, Recipient};
 
 const FLAGS: Flags = Flags::OFFERED;
 
@@ -20,19 +20,29 @@ const FLAGS: Flags = Flags::OFFERED;
 const DEADLINE: Duration = Duration::from_secs(600);
 
 enum Event {
-    Message(Incoming),
+    Message(Came),
     Closed(CloseReason),
+}
+
+/// What came with a message or signal.
+struct Came {
+    payload: Option<Payload>,
 }
 
 /// Passes on what comes; refuses messages to the name `refused`.
 struct Collect(mpsc::UnboundedSender<Event>);
 
 impl Receiver for Collect {
-    fn deliver(&mut self, message: Incoming) -> Result<(), ProtocolViolation> {
-        if matches!(&message.control, Control::RegSend { to, .. } if *to == "refused") {
+    fn deliver(&mut self, message: Sent) -> Result<(), ProtocolViolation> {
+        if matches!(&message.to, Recipient::Name(to) if *to == "refused") {
             return Err(ProtocolViolation::Other("refused by the test".into()));
         }
-        self.0.send(Event::Message(message)).unwrap();
+        self.0.send(Event::Message(Came { payload: Some(message.payload) })).unwrap();
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: Incoming) -> Result<(), ProtocolViolation> {
+        self.0.send(Event::Message(Came { payload: signal.payload })).unwrap();
         Ok(())
     }
 
@@ -57,7 +67,7 @@ impl Side {
         timeout(DEADLINE, self.events.recv()).await.unwrap()
     }
 
-    async fn message(&mut self) -> Incoming {
+    async fn message(&mut self) -> Came {
         match self.event().await {
             Some(Event::Message(message)) => message,
             Some(Event::Closed(reason)) => panic!("closed: {reason}"),
@@ -236,8 +246,8 @@ async fn a_tick_that_is_due_while_the_line_is_stuck_goes_out_between_fragments()
         while let Some(frame) = frames.next().unwrap() {
             seen.push(frame);
         }
-        if let Some(crate::proto::Frame::Message(message)) = seen.last() {
-            assert_eq!(message.payload.as_ref().unwrap().bytes().len(), 5 + (4 << 20));
+        if let Some(crate::proto::Frame::Sent(message)) = seen.last() {
+            assert_eq!(message.payload.bytes().len(), 5 + (4 << 20));
             break;
         }
     }
@@ -334,7 +344,10 @@ async fn the_first_reason_counts_and_the_last_handle_ends_the_connection() {
 async fn a_receiver_that_panics_still_ends_the_connection() {
     struct Panics;
     impl Receiver for Panics {
-        fn deliver(&mut self, _: Incoming) -> Result<(), ProtocolViolation> {
+        fn deliver(&mut self, _: Sent) -> Result<(), ProtocolViolation> {
+            panic!("on purpose")
+        }
+        fn signal(&mut self, _: Incoming) -> Result<(), ProtocolViolation> {
             panic!("on purpose")
         }
         fn closed(self, _: CloseReason) {}
@@ -357,10 +370,12 @@ async fn many_senders_over_a_real_socket_lose_nothing() {
     let counts = Arc::new(Mutex::new(vec![0_u32; 8]));
     struct Count(Arc<Mutex<Vec<u32>>>, mpsc::UnboundedSender<CloseReason>);
     impl Receiver for Count {
-        fn deliver(&mut self, message: Incoming) -> Result<(), ProtocolViolation> {
-            let from = message.control.sender().unwrap().id as usize;
-            let payload = message.payload.unwrap();
-            let number = u32::from_be_bytes(payload.reader().binary().unwrap()[..4].try_into().unwrap());
+        fn signal(&mut self, signal: Incoming) -> Result<(), ProtocolViolation> {
+            panic!("nobody sent {signal:?}")
+        }
+        fn deliver(&mut self, message: Sent) -> Result<(), ProtocolViolation> {
+            let from = message.from.unwrap().0 as usize;
+            let number = u32::from_be_bytes(message.payload.reader().binary().unwrap()[..4].try_into().unwrap());
             let mut counts = self.0.lock();
             assert_eq!(counts[from], number, "in order for each sender");
             counts[from] += 1;

@@ -12,7 +12,7 @@ mod tests;
 
 use crate::etf::{Atom, Creation, DecodeError, Payload, Pid, Ref};
 
-pub(crate) use parse::Parsed;
+pub(crate) use parse::{Parsed, ParsedSent, parse_sent};
 
 /// A process as a monitor names it: by its pid, or by the name it is registered under.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -178,16 +178,49 @@ pub struct SpawnOptions {
     pub bad: Option<Atom>,
 }
 
-/// A message as it came: the control message, and the term that belongs to it.
+/// A message for a process of this node, as it came.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Whom it is for.
+    pub to: Recipient,
+    /// The id and the serial of the process of the peer that sent it, where the peer says so.
+    pub from: Option<(u32, u32)>,
+    /// The message.
+    pub payload: Payload,
+}
+
+/// Whom a message is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Recipient {
+    /// A process.
+    Pid(Pid),
+    /// Whoever is registered under a name.
+    Name(Atom),
+    /// An alias.
+    Alias(Ref),
+}
+
+/// Any other signal, as it came: the control message, and the term that belongs to it.
 #[derive(Debug, Clone)]
 pub struct Incoming {
     /// What is asked.
     pub control: Control,
-    /// The message, reason or argument list, where the control message has one.
+    /// The reason or argument list, where the control message has one.
     pub payload: Option<Payload>,
 }
 
 impl Control {
+    /// Whom a message is for and who sent it, where this is a message.
+    pub(crate) fn into_sent(self) -> Result<(Recipient, Option<(u32, u32)>), Self> {
+        let number = |pid: Pid| (pid.id, pid.serial);
+        match self {
+            Self::Send { from, to } => Ok((Recipient::Pid(to), from.map(number))),
+            Self::RegSend { from, to } => Ok((Recipient::Name(to), Some(number(from)))),
+            Self::AliasSend { from, to } => Ok((Recipient::Alias(to), Some(number(from)))),
+            other => Err(other),
+        }
+    }
+
     /// True when a term belongs to this message: a message, a reason, a list of arguments.
     pub fn has_payload(&self) -> bool {
         match self {

@@ -6,7 +6,7 @@ use crate::atom;
 use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Pid, Reader, Ref, tag, validate};
 
 use super::op::{self, SPAWNED_LINK, SPAWNED_MONITOR, altact};
-use super::{Control, ControlError, ExitTarget, ProcRef, SpawnOptions};
+use super::{Control, ControlError, ExitTarget, ProcRef, Recipient, SpawnOptions};
 
 impl Control {
     /// Parses the control term that `bytes` start with.
@@ -31,6 +31,37 @@ impl Control {
         }
         Ok(Parsed { control, reason: elements.reason, len: elements.reader.offset() })
     }
+}
+
+/// Reads the control term of a message in its usual forms, and makes nothing of what is only passed over. `None`
+/// where [`Control::parse`] has to look: other operations, and whatever is wrong.
+pub(crate) fn parse_sent(bytes: &[u8], atoms: &[Atom]) -> Option<ParsedSent> {
+    let &[tag::SMALL_TUPLE, arity, tag::SMALL_INTEGER, code, ..] = bytes else { return None };
+    let mut reader = Reader::new(bytes, atoms);
+    reader.take(4).ok()?;
+    let (from, to) = match (u64::from(code), arity) {
+        (op::SEND_SENDER, 3) => (Some(reader.pass_pid().ok()?), Recipient::Pid(reader.pid().ok()?)),
+        (op::SEND, 3) => {
+            reader.pass_atom().ok()?;
+            (None, Recipient::Pid(reader.pid().ok()?))
+        }
+        (op::REG_SEND, 4) => {
+            let from = reader.pass_pid().ok()?;
+            reader.pass_atom().ok()?;
+            (Some(from), Recipient::Name(reader.atom().ok()?))
+        }
+        (op::ALIAS_SEND, 3) => (Some(reader.pass_pid().ok()?), Recipient::Alias(reader.reference().ok()?)),
+        _ => return None,
+    };
+    Some(ParsedSent { from, to, len: reader.offset() })
+}
+
+/// The control term of a message, parsed.
+pub(crate) struct ParsedSent {
+    pub(crate) from: Option<(u32, u32)>,
+    pub(crate) to: Recipient,
+    /// How many bytes the control term has.
+    pub(crate) len: usize,
 }
 
 /// A control term, parsed.

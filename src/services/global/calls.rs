@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::post::Post;
@@ -55,12 +56,13 @@ impl Caller {
         request: &Term,
     ) -> Result<Vec<(NodeName, Option<Term>)>, Ended> {
         let mut waiting: HashMap<Ref, (NodeName, Ref)> = HashMap::new();
-        for node in nodes {
-            // A monitor would connect to a node that has just been lost.
-            if node != self.me() && !self.state.lock().is_connected(node) {
-                continue;
-            }
-            let Ok(monitor) = self.process.monitor((SERVER, node.clone())).await else { continue };
+        // A monitor connects. That must be where others have told of a node that is still being connected
+        // to (it would miss a name for good), and must not be where a node has just been lost.
+        let there = |node: &&NodeName| *node == self.me() || self.state.lock().is_expected(node);
+        let monitors =
+            nodes.iter().filter(there).map(async |node| (node, self.process.monitor((SERVER, node.clone())).await));
+        for (node, monitor) in join_all(monitors).await {
+            let Ok(monitor) = monitor else { continue };
             let tag = self.node.make_ref();
             let from = tuple![self.process.pid().clone(), tag.clone()];
             self.post.send(server_on(node), tuple![atom!("$gen_call"), from, request.clone()]);
@@ -138,13 +140,37 @@ impl Caller {
         self.del_lock(lock, boss.as_slice()).await
     }
 
-    pub(super) fn can_set(&self, lock: &Lock) -> bool {
-        self.state.lock().locks().can_set(&lock.resource, &lock.requester)
+    /// Takes a lock on all nodes that are known, this one included, and makes sure that no more became
+    /// known meanwhile; gives these nodes. `None` when others hold it at the deadline. Tries once at least.
+    pub(super) async fn lock_known(&mut self, lock: &Lock, deadline: Instant) -> Result<Option<Vec<NodeName>>, Ended> {
+        let mut attempt = 0;
+        loop {
+            let known = self.known();
+            let mut nodes = known.clone();
+            nodes.push(self.me().clone());
+            let first: Vec<_> = boss(&nodes).into_iter().collect();
+            if self.set_lock(lock, &first).await? {
+                if self.set_lock(lock, &nodes).await? {
+                    if self.known().iter().all(|node| known.contains(node)) {
+                        return Ok(Some(nodes));
+                    }
+                    self.del_lock_boss_last(lock, &nodes).await?;
+                } else {
+                    self.del_lock(lock, &first).await?;
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            // A random time, longer with every attempt (`global.erl:random_sleep`).
+            tokio::time::sleep(random_pause(attempt).min(left)).await;
+            attempt += 1;
+        }
     }
 
-    /// Waits a random time, longer with every attempt (`global.erl:random_sleep`).
-    pub(super) async fn random_sleep(attempt: u32) {
-        tokio::time::sleep(random_pause(attempt)).await;
+    pub(super) fn can_set(&self, lock: &Lock) -> bool {
+        self.state.lock().locks().can_set(&lock.resource, &lock.requester)
     }
 }
 

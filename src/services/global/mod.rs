@@ -8,6 +8,7 @@
 //! `locker` and `registrar` are the two that take locks. Facts: `global.erl`.
 
 mod calls;
+mod lock;
 mod locker;
 mod locks;
 mod messages;
@@ -28,15 +29,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::calls::Caller;
+pub use self::lock::GlobalLock;
 use self::locker::Locker;
 use self::post::Post;
 use self::registrar::{Change, Wish};
 use self::server::{Input, Server};
 use self::state::GlobalState;
 use self::terms::{Entry, SERVER};
+use super::children::Listed;
 use crate::atom;
 use crate::etf::{Pid, Term};
 use crate::node::{Message, Node, Process, RegisterError, SendError};
@@ -54,6 +57,8 @@ pub struct Global {
 #[derive(Clone)]
 struct Handles {
     state: Arc<Mutex<GlobalState>>,
+    /// Counts the changes of names.
+    changes: watch::Receiver<u64>,
     registrar: mpsc::UnboundedSender<Wish>,
     server: mpsc::UnboundedSender<Input>,
 }
@@ -67,7 +72,7 @@ struct Kept(OnceLock<Handles>);
 #[non_exhaustive]
 pub enum GlobalError {
     /// Others hold the lock.
-    #[error("`global` is locked by other nodes and was not free within {0:?}; is a node of the cluster stuck?")]
+    #[error("the lock is held by other nodes and was not free within {0:?}; is a node of the cluster stuck?")]
     Locked(Duration),
     /// Not all nodes were synchronised in time.
     #[error("`global` is not in sync with all nodes after {0:?}")]
@@ -75,18 +80,6 @@ pub enum GlobalError {
     /// The service or the node has stopped.
     #[error("`global` does not run on this node any more")]
     Stopped,
-}
-
-/// A message for a name, which could not be sent.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GlobalSendError {
-    /// Nobody has the name (`badarg` in Erlang).
-    #[error("nobody is registered as {0} in `global`")]
-    NoSuchName(Term),
-    /// The one who has it could not be reached.
-    #[error(transparent)]
-    Send(#[from] SendError),
 }
 
 /// Starts the service on a node that is visible, and lets others call `global:resolve_it/4`.
@@ -107,15 +100,17 @@ pub fn install(node: &Node) -> Result<Global, RegisterError> {
         let (node, post, state) = (node.clone(), post.clone(), state.clone());
         move |process| Caller { process, node, post, state }
     };
-    let server = Server { state: state.clone(), post, locker: to_locker, inputs, to_self: to_server.clone() };
-    node.install(server)?;
+    let (changed, changes) = watch::channel(0);
+    let to_self = to_server.clone();
+    let server = Server { state: state.clone(), post, locker: to_locker, inputs, to_self, changed };
+    node.install(Listed { service: server, module: atom!("global") })?;
     {
         let (caller, to_server) = (caller.clone(), to_server.clone());
         let _ = locker_ready
             .send(Box::new(move |process| Box::pin(Locker::new(caller(process), commands, to_server).run())));
     }
     node.spawn_labelled("global: registrar", move |process| registrar::run(caller(process), wishes));
-    let service = Handles { state, registrar: to_registrar, server: to_server };
+    let service = Handles { state, changes, registrar: to_registrar, server: to_server };
     // A second service cannot be: the name of the server is taken.
     let _ = node.extension::<Kept>().0.set(service.clone());
     node.export(atom!("global"), atom!("resolve_it"), 4, |mut context, arguments| async move {
@@ -186,15 +181,15 @@ impl Global {
     /// Sends to whoever has a name; returns the pid (`global:send/2`).
     ///
     /// # Errors
-    /// When nobody has it, or there is no way to its node.
+    /// When nobody has it (`badarg` in Erlang), or there is no way to its node.
     pub async fn send<T: Serialize + ?Sized>(
         &self,
         from: &Process,
         name: impl Into<Term>,
         message: &T,
-    ) -> Result<Pid, GlobalSendError> {
+    ) -> Result<Pid, SendError> {
         let name = name.into();
-        let Some(pid) = self.whereis(&name) else { return Err(GlobalSendError::NoSuchName(name)) };
+        let Some(pid) = self.whereis(&name) else { return Err(SendError::NoSuchName(name)) };
         from.send(&pid, message).await?;
         Ok(pid)
     }
@@ -227,6 +222,15 @@ impl Global {
         let _ = self.service.server.send(Input::Leave);
     }
 
+    /// Marks changes of names: wait on it, then look again.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.service.changes.clone()
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
     async fn change(&self, change: Change) -> Result<bool, GlobalError> {
         let (answer, outcome) = oneshot::channel();
         self.service.registrar.send(Wish { change, answer }).map_err(|_| GlobalError::Stopped)?;
@@ -245,10 +249,10 @@ fn entry(name: Term, pid: &Pid) -> Entry {
     Entry { name, pid: pid.clone(), method }
 }
 
-type Body = Box<dyn FnOnce(Process) -> futures_util::future::BoxFuture<'static, crate::node::Reason> + Send>;
+pub(crate) type Body = Box<dyn FnOnce(Process) -> futures_util::future::BoxFuture<'static, crate::node::Reason> + Send>;
 
 /// A process whose pid is needed before it is known what it does.
-fn spawn_later(node: &Node, label: &str) -> (Pid, oneshot::Sender<Body>) {
+pub(crate) fn spawn_later(node: &Node, label: &str) -> (Pid, oneshot::Sender<Body>) {
     let (ready, body) = oneshot::channel::<Body>();
     let pid = node.spawn_labelled(label, move |process| async move {
         match body.await {

@@ -8,7 +8,11 @@ use crate::etf::{Atom, Pid, Term};
 
 /// The table of names.
 #[derive(Debug, Default)]
-pub(crate) struct Names(BTreeMap<Term, Registered>);
+pub(crate) struct Names {
+    table: BTreeMap<Term, Registered>,
+    /// Counts changes.
+    version: u64,
+}
 
 #[derive(Debug)]
 struct Registered {
@@ -23,41 +27,50 @@ impl Names {
     /// Enters a name; returns the watch on the process that had it.
     pub(crate) fn insert(&mut self, entry: Entry, external: Option<Atom>, watch: WatchId) -> Option<WatchId> {
         let Entry { name, pid, method } = entry;
-        self.0.insert(name, Registered { pid, method, watch, external }).map(|old| old.watch)
+        self.version += 1;
+        self.table.insert(name, Registered { pid, method, watch, external }).map(|old| old.watch)
     }
 
     /// Takes a name out; returns the watch on its process.
     pub(crate) fn remove(&mut self, name: &Term) -> Option<WatchId> {
-        self.0.remove(name).map(|old| old.watch)
+        let old = self.table.remove(name)?;
+        self.version += 1;
+        Some(old.watch)
     }
 
     /// The process behind a watch has ended: takes the name out, if it is still that process's.
     pub(crate) fn ended(&mut self, name: &Term, watch: WatchId) {
-        if self.0.get(name).is_some_and(|registered| registered.watch == watch) {
-            self.0.remove(name);
+        if self.table.get(name).is_some_and(|registered| registered.watch == watch) {
+            self.table.remove(name);
+            self.version += 1;
         }
     }
 
+    /// Another number after each change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     pub(crate) fn pid(&self, name: &Term) -> Option<&Pid> {
-        self.0.get(name).map(|registered| &registered.pid)
+        self.table.get(name).map(|registered| &registered.pid)
     }
 
     pub(crate) fn entry(&self, name: &Term) -> Option<Entry> {
-        let (name, registered) = self.0.get_key_value(name)?;
+        let (name, registered) = self.table.get_key_value(name)?;
         Some(entry(name, registered))
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.0.iter().map(|(name, registered)| entry(name, registered))
+        self.table.iter().map(|(name, registered)| entry(name, registered))
     }
 
     pub(crate) fn names(&self) -> Vec<Term> {
-        self.0.keys().cloned().collect()
+        self.table.keys().cloned().collect()
     }
 
     /// The names of processes of a node.
     pub(crate) fn of_node(&self, node: &Atom) -> Vec<(Term, WatchId)> {
-        let theirs = self.0.iter().filter(|(_, registered)| registered.pid.node == *node);
+        let theirs = self.table.iter().filter(|(_, registered)| registered.pid.node == *node);
         theirs.map(|(name, registered)| (name.clone(), registered.watch)).collect()
     }
 
@@ -67,7 +80,7 @@ impl Names {
             let node = registered.external.clone()?;
             Some(External { name: name.clone(), pid: registered.pid.clone(), node }.term())
         };
-        Term::list(self.0.iter().filter_map(external))
+        Term::list(self.table.iter().filter_map(external))
     }
 }
 

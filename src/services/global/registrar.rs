@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
 use super::GlobalError;
-use super::calls::{Caller, Lock, boss};
+use super::calls::{Caller, Lock};
 use super::terms::{Entry, global_resource};
 use crate::atom;
 use crate::etf::Term;
@@ -51,7 +51,7 @@ async fn fulfil(caller: &mut Caller, change: &Change) -> Result<Result<bool, Glo
     let me = caller.process.pid().clone();
     let lock = Lock { resource: global_resource(), requester: Term::Pid(me) };
     let deadline = Instant::now() + LOCK_TIMEOUT;
-    let Some(nodes) = lock_known(caller, &lock, deadline).await? else {
+    let Some(nodes) = caller.lock_known(&lock, deadline).await? else {
         return Ok(Err(GlobalError::Locked(LOCK_TIMEOUT)));
     };
     let done = change_names(caller, change, &nodes).await;
@@ -85,31 +85,6 @@ async fn change_names(caller: &mut Caller, change: &Change, nodes: &[NodeName]) 
 
 fn register(entry: &Entry) -> Term {
     tuple![atom!("register"), entry.name.clone(), entry.pid.clone(), entry.method.clone()]
-}
-
-/// Takes the lock on all nodes that are known, this one included, and makes sure that no more became
-/// known meanwhile. `None` when others hold it for too long.
-async fn lock_known(caller: &mut Caller, lock: &Lock, deadline: Instant) -> Result<Option<Vec<NodeName>>, Ended> {
-    let mut attempt = 0;
-    while Instant::now() < deadline {
-        let known = caller.known();
-        let mut nodes = known.clone();
-        nodes.push(caller.me().clone());
-        let first: Vec<_> = boss(&nodes).into_iter().collect();
-        if caller.set_lock(lock, &first).await? {
-            if caller.set_lock(lock, &nodes).await? {
-                if caller.known().iter().all(|node| known.contains(node)) {
-                    return Ok(Some(nodes));
-                }
-                caller.del_lock_boss_last(lock, &nodes).await?;
-            } else {
-                caller.del_lock(lock, &first).await?;
-            }
-        }
-        Caller::random_sleep(attempt).await;
-        attempt += 1;
-    }
-    Ok(None)
 }
 
 /// How long a name waits for its turn. Locks are held for milliseconds, a second while nodes join; one

@@ -9,8 +9,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{oneshot, watch};
 
-use super::calls::random_pause;
+use super::calls::{Caller, random_pause};
 use super::post::Post;
 use super::resolve;
 use super::state::{Action, GlobalState, ToLocker, WatchId};
@@ -22,7 +23,6 @@ use crate::proto::NodeName;
 use crate::tuple;
 
 /// What happens to the server beside what is in its mailbox.
-#[derive(Debug)]
 pub(super) enum Input {
     LockIsSet {
         node: NodeName,
@@ -47,6 +47,8 @@ pub(super) enum Input {
     /// Where a watched process lives cannot be connected to.
     NoWatch(Atom),
     Again(Term),
+    /// Somebody wants to lock.
+    Caller(oneshot::Sender<Caller>),
     /// Connections will go down on purpose.
     Leave,
 }
@@ -58,6 +60,8 @@ pub(super) struct Server {
     pub(super) locker: UnboundedSender<ToLocker>,
     pub(super) inputs: UnboundedReceiver<Input>,
     pub(super) to_self: UnboundedSender<Input>,
+    /// Told how often names have changed.
+    pub(super) changed: watch::Sender<u64>,
 }
 
 impl Service for Server {
@@ -73,6 +77,7 @@ impl Service for Server {
             post: self.post,
             locker: self.locker,
             to_self: self.to_self,
+            changed: self.changed,
             watches: HashMap::new(),
             by_watch: HashMap::new(),
             unplaced: HashMap::new(),
@@ -88,6 +93,7 @@ struct Driver {
     post: Post,
     locker: UnboundedSender<ToLocker>,
     to_self: UnboundedSender<Input>,
+    changed: watch::Sender<u64>,
     watches: HashMap<Ref, WatchId>,
     by_watch: HashMap<WatchId, Ref>,
     /// Processes on nodes that are being connected.
@@ -178,13 +184,22 @@ impl Driver {
                 }
             }
             Input::Again(message) => state.message(&message, Instant::now()),
+            Input::Caller(answer) => {
+                let (node, post, state) = (self.node.clone(), self.post.clone(), self.state.clone());
+                let process = node.process_labelled("global: lock");
+                drop(answer.send(Caller { process, node, post, state }));
+            }
             Input::Leave => state.prepare_shutdown(),
         }
     }
 
     async fn act(&mut self) {
         loop {
-            let actions = self.state.lock().take_actions();
+            let (actions, version) = {
+                let mut state = self.state.lock();
+                (state.take_actions(), state.names().version())
+            };
+            self.changed.send_if_modified(|known| std::mem::replace(known, version) != version);
             if actions.is_empty() {
                 return;
             }

@@ -167,8 +167,14 @@ impl GlobalState {
         self.synced.iter().cloned().collect()
     }
 
+    #[cfg(test)]
     pub(crate) fn is_connected(&self, node: &NodeName) -> bool {
         self.connected.contains(node)
+    }
+
+    /// Connected, or known and about to be.
+    pub(crate) fn is_expected(&self, node: &NodeName) -> bool {
+        self.connected.contains(node) || self.known.contains_key(node)
     }
 
     pub(crate) fn names(&self) -> &Names {

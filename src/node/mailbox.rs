@@ -1,0 +1,216 @@
+//! The mailbox of a process: whoever sends pushes, the process takes all that has come in one go.
+//!
+//! Messages of a flood cost one lock and one waking a batch, not one each, and what waits is no larger than
+//! a payload: exits, downs and the like are boxed.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+
+use parking_lot::Mutex;
+
+use super::message::Message;
+use crate::etf::Payload;
+
+/// Where messages for a process are put.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    queue: Mutex<Queue>,
+    /// How many the process has taken out of the queue and not looked at yet.
+    taken: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    mails: VecDeque<Mail>,
+    /// The process, where it waits.
+    waiting: Option<Waker>,
+    closed: bool,
+}
+
+/// A message as it waits.
+#[derive(Debug)]
+enum Mail {
+    Sent(Payload),
+    Other(Box<Message>),
+}
+
+impl From<Message> for Mail {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Sent(payload) => Self::Sent(payload),
+            other => Self::Other(Box::new(other)),
+        }
+    }
+}
+
+impl From<Mail> for Message {
+    fn from(mail: Mail) -> Self {
+        match mail {
+            Mail::Sent(payload) => Self::Sent(payload),
+            Mail::Other(message) => *message,
+        }
+    }
+}
+
+impl Mailbox {
+    /// Adds a message; false when the process has ended.
+    pub(crate) fn push(&self, message: Message) -> bool {
+        self.put(|mails| mails.push_back(message.into()))
+    }
+
+    /// Adds messages, and leaves `payloads` empty; false when the process has ended.
+    pub(crate) fn push_all(&self, payloads: &mut Vec<Payload>) -> bool {
+        let delivered = self.put(|mails| mails.extend(payloads.drain(..).map(Mail::Sent)));
+        payloads.clear();
+        delivered
+    }
+
+    fn put(&self, add: impl FnOnce(&mut VecDeque<Mail>)) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return false;
+        }
+        add(&mut queue.mails);
+        let waiting = queue.waiting.take();
+        drop(queue);
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Takes no more messages, and drops those that wait.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        let (mails, waiting) = (std::mem::take(&mut queue.mails), queue.waiting.take());
+        drop(queue);
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+        drop(mails);
+    }
+
+    /// How many messages wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.lock().mails.len() + self.taken.load(Ordering::Relaxed)
+    }
+}
+
+/// The end of a mailbox where the process takes its messages out.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    batch: VecDeque<Mail>,
+}
+
+impl Inbox {
+    /// The next message; `None` when the mailbox is closed.
+    pub(crate) fn poll(&mut self, mailbox: &Mailbox, context: &mut Context<'_>) -> Poll<Option<Message>> {
+        // A process that finds a message each time gives way to others now and then, as with any other channel.
+        let coop = ready!(tokio::task::coop::poll_proceed(context));
+        if self.batch.is_empty() {
+            let mut queue = mailbox.queue.lock();
+            if queue.closed {
+                return Poll::Ready(None);
+            }
+            if queue.mails.is_empty() {
+                match &mut queue.waiting {
+                    Some(waker) => waker.clone_from(context.waker()),
+                    none => *none = Some(context.waker().clone()),
+                }
+                return Poll::Pending;
+            }
+            self.take(&mut queue);
+        }
+        coop.made_progress();
+        Poll::Ready(self.pop(mailbox))
+    }
+
+    /// The next message that is there.
+    pub(crate) fn try_pop(&mut self, mailbox: &Mailbox) -> Option<Message> {
+        if self.batch.is_empty() {
+            self.take(&mut mailbox.queue.lock());
+        }
+        self.pop(mailbox)
+    }
+
+    fn take(&mut self, queue: &mut Queue) {
+        if self.batch.capacity() > KEPT_ROOM {
+            self.batch = VecDeque::new();
+        }
+        std::mem::swap(&mut self.batch, &mut queue.mails);
+    }
+
+    fn pop(&mut self, mailbox: &Mailbox) -> Option<Message> {
+        let mail = self.batch.pop_front();
+        // Nobody else writes it.
+        mailbox.taken.store(self.batch.len(), Ordering::Relaxed);
+        mail.map(Into::into)
+    }
+}
+
+/// A queue that has been longer gives its memory back once it is empty.
+const KEPT_ROOM: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+    use std::task::Wake;
+
+    use super::*;
+    use crate::etf::Term;
+
+    #[derive(Default)]
+    struct Wakings(AtomicU32);
+
+    impl Wake for Wakings {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn payload(number: i64) -> Payload {
+        Payload::from_term(&Term::from(number)).unwrap()
+    }
+
+    fn number(message: Option<Message>) -> Option<i64> {
+        message.map(|message| message.decode().unwrap())
+    }
+
+    #[test]
+    fn a_batch_wakes_once_and_keeps_its_order() {
+        let (mailbox, mut inbox, wakings) = (Mailbox::default(), Inbox::default(), Arc::new(Wakings::default()));
+        let waker = wakings.clone().into();
+        let mut context = Context::from_waker(&waker);
+        assert!(inbox.poll(&mailbox, &mut context).is_pending());
+        assert!(mailbox.push_all(&mut vec![payload(1), payload(2)]));
+        assert!(mailbox.push(Message::Sent(payload(3))));
+        assert_eq!((wakings.0.load(Ordering::Relaxed), mailbox.len()), (1, 3));
+        for expected in 1..=3 {
+            let Poll::Ready(message) = inbox.poll(&mailbox, &mut context) else { panic!("it is there") };
+            assert_eq!(number(message), Some(expected));
+            assert_eq!(mailbox.len(), 3 - expected as usize);
+        }
+        assert!(inbox.poll(&mailbox, &mut context).is_pending());
+    }
+
+    #[test]
+    fn the_end_wakes_and_nothing_comes_any_more() {
+        let (mailbox, mut inbox, wakings) = (Mailbox::default(), Inbox::default(), Arc::new(Wakings::default()));
+        let waker = wakings.clone().into();
+        let mut context = Context::from_waker(&waker);
+        assert!(inbox.poll(&mailbox, &mut context).is_pending());
+        mailbox.close();
+        assert_eq!(wakings.0.load(Ordering::Relaxed), 1);
+        assert!(!mailbox.push(Message::Sent(payload(1))));
+        assert!(matches!(inbox.poll(&mailbox, &mut context), Poll::Ready(None)));
+        assert_eq!(number(inbox.try_pop(&mailbox)), None);
+    }
+
+    #[test]
+    fn what_waits_is_small() {
+        assert!(size_of::<Mail>() <= 56, "{}", size_of::<Mail>());
+    }
+}
