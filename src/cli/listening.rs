@@ -48,19 +48,19 @@ impl Listening {
 
 /// Keeps the PubSub, and prints what comes.
 async fn print_topic(_pubsub: PubSub, pubsub: String, mut subscription: Subscription, output: Output) {
+    let topic = subscription.topic().to_owned();
     loop {
-        let topic = subscription.topic();
         match subscription.recv().await {
             Ok(broadcast) => match broadcast.term() {
                 Ok(term) => {
-                    let (topic, term) = (subscription.topic(), term.to_string());
+                    let term = term.to_string();
                     output.line(
                         || format!("cast  {pubsub} {topic}: {term}"),
                         || json!({"event": "broadcast", "pubsub": pubsub, "topic": topic, "term": term}),
                     );
                 }
                 Err(error) => {
-                    tracing::warn!(pubsub, topic = subscription.topic(), %error, "a broadcast that cannot be shown")
+                    tracing::warn!(pubsub, topic, %error, "a broadcast that cannot be shown")
                 }
             },
             Err(RecvError::Closed) => return,

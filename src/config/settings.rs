@@ -14,7 +14,7 @@ use super::reader::Values;
 use super::schema::StrategyKind;
 use super::source::Source;
 use super::topology::{self, Common, Naming, Topology};
-use super::value::{HttpAddress, Millis, PodIp, Port, Ports, Seconds};
+use super::value::{HttpAddress, Millis, PodIp, Port, Ports, Seconds, Topic};
 use crate::discovery::{Prune, ReconcileConfig, Static};
 use crate::net::{DialTarget, EpmdMode};
 use crate::node::{Listen, NodeConfig};

@@ -81,12 +81,12 @@ impl EpmdPresence {
             EpmdMode::None => {
                 return Ok(Self { creation: random_creation()?, registration: None, server });
             }
-            EpmdMode::External => client.register_once(&entry).await?,
+            EpmdMode::External => client.register_patiently(&entry).await?,
             EpmdMode::Embedded => {
                 serve(EpmdServer::serve(options).await?);
-                client.register_once(&entry).await?
+                client.register_patiently(&entry).await?
             }
-            EpmdMode::Auto => match client.register_once(&entry).await {
+            EpmdMode::Auto => match client.register_patiently(&entry).await {
                 Ok(registered) => registered,
                 Err(EpmdError::Unreachable { .. }) => {
                     match EpmdServer::serve(options).await {
@@ -97,7 +97,7 @@ impl EpmdPresence {
                         // Someone else was faster; if it was no EPMD, registering says so.
                         Err(error) => tracing::debug!(%error, "cannot serve EPMD: asking again"),
                     }
-                    client.register_once(&entry).await?
+                    client.register_patiently(&entry).await?
                 }
                 Err(error) => return Err(error.into()),
             },

@@ -76,8 +76,22 @@ impl EpmdClient {
     /// # Errors
     /// [`EpmdError`] when the first registration fails; [`EpmdError::NameTaken`] when such a node runs already.
     pub async fn register(&self, entry: EpmdEntry) -> Result<Registration, EpmdError> {
-        let registered = self.register_once(&entry).await?;
+        let registered = self.register_patiently(&entry).await?;
         Ok(Registration::start(self.clone(), entry, registered, None))
+    }
+
+    /// Registers a node that is starting. A name that is taken may be that of its last life, whose end EPMD has not
+    /// noticed yet: so it is tried again for a moment.
+    pub(super) async fn register_patiently(&self, entry: &EpmdEntry) -> Result<(Creation, TcpStream), EpmdError> {
+        let until = tokio::time::Instant::now() + LAST_LIFE;
+        loop {
+            match self.register_once(entry).await {
+                Err(EpmdError::NameTaken { .. }) if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(FIRST_PAUSE).await;
+                }
+                registered => return registered,
+            }
+        }
     }
 }
 
@@ -145,6 +159,9 @@ fn jittered(pause: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX);
     pause.mul_f64(0.75 + 0.25 * f64::from(random) / f64::from(u32::MAX))
 }
+
+/// EPMD has noticed by then that a node has ended.
+const LAST_LIFE: Duration = Duration::from_millis(500);
 
 /// The first attempt comes soon: an EPMD that only forgot us is there at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

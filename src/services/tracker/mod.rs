@@ -57,7 +57,7 @@ pub use self::diffs::{PresenceEvent, PresenceEvents};
 pub use self::presence::Presence;
 use self::shard::{SETTLE, Shard, ShardServer, State};
 use super::pubsub::PubSub;
-use super::server::Named;
+use super::serve::Named;
 use crate::atom;
 use crate::etf::{self, Atom, AtomTooLong, EncodeError, Map, Pid, Term};
 use crate::node::{Node, Process, Reason, RegisterError};

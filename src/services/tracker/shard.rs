@@ -19,7 +19,7 @@ use crate::node::{Message, Process, Target};
 use crate::proto::NodeName;
 use crate::services::gen_server::ReplyTo;
 use crate::services::pubsub::PubSub;
-use crate::services::server::{Answer, Next, Server};
+use crate::services::server::{Answer, GenServer, Next};
 use crate::tuple;
 
 /// What the process of a shard and the handles of the tracker share.
@@ -162,15 +162,19 @@ impl ShardServer {
     }
 }
 
-impl Server for ShardServer {
-    async fn call(&mut self, _: Payload, from: ReplyTo, process: &mut Process) -> Answer {
+impl GenServer for ShardServer {
+    type Call = Payload;
+    type Cast = Payload;
+    type Reply = Term;
+
+    async fn handle_call(&mut self, _: Payload, from: ReplyTo, process: &mut Process) -> Answer<Term> {
         tracing::debug!(shard = %self.shard.name, from = %from.pid(), "tracker: a call that nobody answers");
         self.tick(process);
         Answer::Later
     }
 
     /// `{settle, Pid}`, from the handles of the tracker.
-    async fn cast(&mut self, request: Payload, process: &mut Process) -> Next {
+    async fn handle_cast(&mut self, request: Payload, process: &mut Process) -> Next {
         match request.decode::<(Atom, Pid)>() {
             Ok((what, pid)) if what == SETTLE => self.settle(pid, process),
             _ => tracing::debug!(shard = %self.shard.name, "tracker: a cast that means nothing"),
@@ -179,7 +183,7 @@ impl Server for ShardServer {
         Next::Continue
     }
 
-    async fn info(&mut self, message: Message, process: &mut Process) -> Next {
+    async fn handle_info(&mut self, message: Message, process: &mut Process) -> Next {
         match message {
             Message::Sent(payload) => self.hear(&payload, process),
             Message::Down { object: Target::Pid(pid), reference, .. } if self.watched.get(&pid) == Some(&reference) => {
