@@ -7,7 +7,7 @@ mod common;
 use std::num::NonZeroUsize;
 
 use common::node::{self, atom, name_of, until};
-use common::{Beam, BeamOptions, Epmd, LATER, SOON, gusset, otp, require, unique, within};
+use common::{Beam, BeamOptions, Epmd, LATER, SOON, otp, require, unique, within};
 use gusset::node::Reason;
 use gusset::services::pubsub::{PubSub, PubSubError, PubSubOptions, Publisher, RecvError, SCOPE, Subscription};
 use gusset::{Node, Term, atom};
@@ -324,9 +324,19 @@ async fn the_binary_prints_what_is_broadcast_and_who_is_in_a_scope() {
     let epmd = Epmd::start(&otp).await;
     let phoenix = Phoenix::start(27, &epmd, 2).await;
     let peer = phoenix.beam.node_name.as_str();
-    let command = require!(gusset::command([
-        "run", "--json", "--name", "listener@127.0.0.1", "--connect", peer, "--listen", "127.0.0.1", "--subscribe",
-        "MyApp.PubSub/2:lobby", "--pg", "teams",
+    let command = require!(common::gusset::command([
+        "run",
+        "--json",
+        "--name",
+        "listener@127.0.0.1",
+        "--connect",
+        peer,
+        "--listen",
+        "127.0.0.1",
+        "--subscribe",
+        "MyApp.PubSub/2:lobby",
+        "--pg",
+        "teams",
     ]));
     let (mut gusset, _) = command.epmd(&epmd).fixture_cookie().spawn_until(r#""event":"nodeup""#).await;
     let condition = format!("gusset_pubsub:nodes('Elixir.{NAME}') =:= ['listener@127.0.0.1']");
@@ -334,7 +344,10 @@ async fn the_binary_prints_what_is_broadcast_and_who_is_in_a_scope() {
     phoenix.does("broadcast", "<<\"lobby\">>, {hello, 1}").await;
     let line = gusset.line_with(r#""event":"broadcast""#, SOON).await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!((&line["pubsub"], &line["topic"], &line["term"]), (&"MyApp.PubSub".into(), &"lobby".into(), &"{hello,1}".into()));
+    assert_eq!(
+        (&line["pubsub"], &line["topic"], &line["term"]),
+        (&"MyApp.PubSub".into(), &"lobby".into(), &"{hello,1}".into())
+    );
 
     phoenix.beam.value("pg:start(teams), pg:join(teams, red, whereis(inbox))").await;
     let line = gusset.line_with(r#""event":"group""#, SOON).await;
