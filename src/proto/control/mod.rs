@@ -211,6 +211,7 @@ pub struct Incoming {
 
 impl Control {
     /// Whom a message is for and who sent it, where this is a message.
+    #[expect(clippy::result_large_err, reason = "what is no message goes back as it came")]
     pub(crate) fn into_sent(self) -> Result<(Recipient, Option<(u32, u32)>), Self> {
         let number = |pid: Pid| (pid.id, pid.serial);
         match self {
