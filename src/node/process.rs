@@ -128,7 +128,7 @@ impl Process {
     }
 
     fn taken(&self) {
-        self.entry.queued.fetch_sub(1, Ordering::Relaxed);
+        self.entry.took();
     }
 
     fn ended(&self) -> Ended {
@@ -137,7 +137,7 @@ impl Process {
 
     /// How many messages wait.
     pub fn queue_len(&self) -> usize {
-        self.kept.len() + self.entry.queued.load(Ordering::Relaxed)
+        self.kept.len() + self.entry.queued()
     }
 
     /// Sends a message; connects to the node of the target where needed, and waits while more is

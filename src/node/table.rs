@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
@@ -23,8 +23,9 @@ pub(crate) struct Entry {
     pub(crate) trap_exit: AtomicBool,
     /// Ends by itself when the node shuts down, and has something to do before.
     pub(crate) finishes: AtomicBool,
-    /// Messages in the mailbox.
-    pub(crate) queued: AtomicUsize,
+    /// Messages that have come into the mailbox, and that have been taken out of it.
+    came: AtomicU64,
+    taken: AtomicU64,
     /// Cancelled when the process has ended; its task stops at the next await.
     pub(crate) ended: CancellationToken,
     pub(crate) state: Mutex<State>,
@@ -89,8 +90,24 @@ impl Entry {
         if self.dead.load(Ordering::Acquire) {
             return false;
         }
-        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.came.fetch_add(1, Ordering::Relaxed);
         self.mailbox.send(message).is_ok()
+    }
+
+    /// Notes that a message has left the mailbox.
+    pub(crate) fn took(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Messages that have left the mailbox so far.
+    pub(crate) fn handled(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Messages in the mailbox.
+    pub(crate) fn queued(&self) -> usize {
+        let taken = self.handled();
+        usize::try_from(self.came.load(Ordering::Relaxed).saturating_sub(taken)).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -170,7 +187,8 @@ impl Table {
                 pid,
                 trap_exit: AtomicBool::new(false),
                 finishes: AtomicBool::new(false),
-                queued: AtomicUsize::new(0),
+                came: AtomicU64::new(0),
+                taken: AtomicU64::new(0),
                 ended: CancellationToken::new(),
                 state: Mutex::new(State { group_leader, ..State::default() }),
                 label,
@@ -334,8 +352,8 @@ impl Table {
 
 /// Pid numbers that every release takes: OTP 23 closes the connection for an id of more than 15 bits
 /// or a serial of more than 13.
-const MAX_PID_ID: u64 = (1 << 15) - 1;
-const PID_SERIALS: u64 = 1 << 13;
+pub(crate) const MAX_PID_ID: u64 = (1 << 15) - 1;
+pub(crate) const PID_SERIALS: u64 = 1 << 13;
 
 pub(crate) fn key(pid: &Pid) -> u32 {
     pid.serial << 15 | pid.id
