@@ -200,9 +200,19 @@ async fn etop_shows_the_node() {
         let us = atom(&node);
         let _waiting = node.register("gusset_on_top").unwrap();
         beam.value(&format!("[{{gusset_on_top, {us}}} ! N || N <- lists:seq(1, 7)]")).await;
-        let start = format!(
-            "spawn(fun() -> etop:start([{{node, {us}}}, {{output, text}}, {{tracing, off}}, {{lines, 10}}, {{interval, 1}}, {{sort, msg_q}}]) end)"
-        );
+        let start = match beam.otp.release {
+            // That of 27 traces a remote node whatever it is told, and then waits in dbg for ever: only what draws runs here,
+            // with the record of options that it gets.
+            27 => format!(
+                "spawn(fun() -> T = ets:new(accum_tab, [set, public, {{keypos, 2}}]),
+                     etop_txt:init({{opts, {us}, 8415, false, 1000, 10, 700, 340, msg_q, off, etop_txt, undefined, self(),
+                         undefined, undefined, undefined, undefined, T, undefined}}) end)"
+            ),
+            _ => format!(
+                "spawn(fun() -> etop:start([{{node, {us}}}, {{output, text}}, {{tracing, off}}, {{lines, 10}}, {{interval, 1}},
+                     {{sort, msg_q}}]) end)"
+            ),
+        };
         beam.value(&start).await;
         let screens = |text: &str| {
             let screens = text.matches("Load:  cpu").count();
@@ -215,7 +225,9 @@ async fn etop_shows_the_node() {
         assert!(total > 1000, "the memory of this program in KiB: {screen}");
         let row = screen.lines().find(|line| line.contains("gusset_on_top")).unwrap_or_else(|| panic!("{screen}"));
         assert!(row.split_whitespace().any(|word| word == "7"), "{row}");
-        beam.value("etop:stop()").await;
+        if beam.otp.release != 27 {
+            beam.value("etop:stop()").await;
+        }
     })
     .await;
 }

@@ -58,8 +58,8 @@ pub(super) fn install(node: &Node) {
         Ok(Term::Pid(reader))
     });
     node.export(m(), atom!("fetch_stats"), 2, fetch_stats);
-    node.export(m(), atom!("procs_info"), 1, |context, args| procs_info(context, args));
-    node.export(m(), atom!("etop_collect"), 1, |context, args| etop_collect(context, args));
+    node.export(m(), atom!("procs_info"), 1, procs_info);
+    node.export(m(), atom!("etop_collect"), 1, etop_collect);
 }
 
 fn sys_info(node: &Node) -> Term {

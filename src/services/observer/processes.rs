@@ -50,8 +50,8 @@ pub(super) fn install(node: &Node) {
     on(node, m(), atom!("get_label"), |node, [pid]| {
         Ok(details(node, &pid)?.map_or(Term::Atom(atom!("undefined")), |process| label(&process.info)))
     });
-    node.export(atom!("sys"), atom!("get_status"), 1, |context, args| get_status(context, args));
-    node.export(atom!("sys"), atom!("get_status"), 2, |context, args| get_status(context, args));
+    node.export(atom!("sys"), atom!("get_status"), 1, get_status);
+    node.export(atom!("sys"), atom!("get_status"), 2, get_status);
 }
 
 /// A process of this node; `None` where it has ended.
