@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +15,7 @@ use super::peers::Peers;
 use super::spawn::Functions;
 use super::table::Table;
 use crate::etf::Creation;
+use crate::net::channel::ChannelStats;
 use crate::proto::NodeName;
 
 /// What all handles of a node share.
@@ -38,6 +39,9 @@ pub(crate) struct Core {
     runtime: Handle,
     pub(crate) started: std::time::Instant,
     next_unlink_id: AtomicU64,
+    /// Bytes that came and that were sent over connections that are gone.
+    past_received: AtomicU64,
+    past_sent: AtomicU64,
 }
 
 impl Core {
@@ -60,6 +64,8 @@ impl Core {
             runtime: Handle::current(),
             started: std::time::Instant::now(),
             next_unlink_id: AtomicU64::new(1),
+            past_received: AtomicU64::new(0),
+            past_sent: AtomicU64::new(0),
             name,
             creation,
             config,
@@ -76,6 +82,21 @@ impl Core {
     pub(crate) async fn all_tasks_ended(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    pub(crate) fn runtime_metrics(&self) -> RuntimeMetrics {
+        self.runtime.metrics()
+    }
+
+    /// Keeps the bytes of a connection that is gone.
+    pub(crate) fn keep_io(&self, stats: &ChannelStats) {
+        self.past_received.fetch_add(stats.received_bytes, Ordering::Relaxed);
+        self.past_sent.fetch_add(stats.sent_bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the connections that are gone: that came, that were sent.
+    pub(crate) fn past_io(&self) -> (u64, u64) {
+        (self.past_received.load(Ordering::Relaxed), self.past_sent.load(Ordering::Relaxed))
     }
 
     /// A number for an `UNLINK_ID`, never zero.

@@ -140,6 +140,7 @@ impl Core {
     pub(crate) fn lost(&self, connection: &Arc<Connection>, reason: &CloseReason) {
         self.disconnected(connection);
         self.peers.down(connection, || {
+            self.keep_io(&connection.channel.stats());
             let Connection { id, name, creation, hidden, .. } = &**connection;
             tracing::info!(peer = %name, %creation, hidden, %reason, "node down");
             self.subscribers.publish(&NodeEvent::Down {

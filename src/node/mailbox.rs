@@ -4,7 +4,7 @@
 //! a payload: exits, downs and the like are boxed.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
@@ -16,7 +16,9 @@ use crate::etf::Payload;
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     queue: Mutex<Queue>,
-    /// How many the process has taken out of the queue and not looked at yet.
+    /// How many the process has taken out of the queue so far, …
+    out: AtomicU64,
+    /// … and not looked at yet.
     taken: AtomicUsize,
 }
 
@@ -92,6 +94,12 @@ impl Mailbox {
         drop(mails);
     }
 
+    /// How many messages the process has looked at so far.
+    pub(crate) fn handled(&self) -> u64 {
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.out.load(Ordering::Relaxed).saturating_sub(taken as u64)
+    }
+
     /// How many messages wait.
     pub(crate) fn len(&self) -> usize {
         self.queue.lock().mails.len() + self.taken.load(Ordering::Relaxed)
@@ -121,7 +129,7 @@ impl Inbox {
                 }
                 return Poll::Pending;
             }
-            self.take(&mut queue);
+            self.take(mailbox, &mut queue);
         }
         coop.made_progress();
         Poll::Ready(self.pop(mailbox))
@@ -130,16 +138,18 @@ impl Inbox {
     /// The next message that is there.
     pub(crate) fn try_pop(&mut self, mailbox: &Mailbox) -> Option<Message> {
         if self.batch.is_empty() {
-            self.take(&mut mailbox.queue.lock());
+            self.take(mailbox, &mut mailbox.queue.lock());
         }
         self.pop(mailbox)
     }
 
-    fn take(&mut self, queue: &mut Queue) {
+    fn take(&mut self, mailbox: &Mailbox, queue: &mut Queue) {
         if self.batch.capacity() > KEPT_ROOM {
             self.batch = VecDeque::new();
         }
         std::mem::swap(&mut self.batch, &mut queue.mails);
+        mailbox.taken.store(self.batch.len(), Ordering::Relaxed);
+        mailbox.out.fetch_add(self.batch.len() as u64, Ordering::Relaxed);
     }
 
     fn pop(&mut self, mailbox: &Mailbox) -> Option<Message> {
@@ -191,7 +201,7 @@ mod tests {
         for expected in 1..=3 {
             let Poll::Ready(message) = inbox.poll(&mailbox, &mut context) else { panic!("it is there") };
             assert_eq!(number(message), Some(expected));
-            assert_eq!(mailbox.len(), 3 - expected as usize);
+            assert_eq!((mailbox.len(), mailbox.handled()), (3 - expected as usize, expected as u64));
         }
         assert!(inbox.poll(&mailbox, &mut context).is_pending());
     }

@@ -38,7 +38,7 @@ pub use error::{
     CallError, Class, ConnectFailed, ConnectFailure, Ended, Exception, RegisterError, SendError, StartError,
 };
 pub use events::{NodeEvent, NodeEvents};
-pub use info::{PeerInfo, ProcessInfo};
+pub use info::{PeerInfo, ProcessDetails, ProcessInfo};
 pub use message::{IntoTarget, Message, Target, TargetError};
 pub use process::Process;
 pub use reason::Reason;

@@ -341,8 +341,8 @@ impl Table {
 
 /// Pid numbers that every release takes: OTP 23 closes the connection for an id of more than 15 bits
 /// or a serial of more than 13.
-const MAX_PID_ID: u64 = (1 << 15) - 1;
-const PID_SERIALS: u64 = 1 << 13;
+pub(crate) const MAX_PID_ID: u64 = (1 << 15) - 1;
+pub(crate) const PID_SERIALS: u64 = 1 << 13;
 
 pub(crate) fn key(pid: &Pid) -> u32 {
     pid.serial << 15 | pid.id

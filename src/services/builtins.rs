@@ -2,15 +2,20 @@
 //! others are `undef`.
 
 use crate::etf::{Atom, Term};
-use crate::node::{Exception, Node, ProcessInfo};
+use crate::node::{Exception, Node};
 use crate::proto::NodeName;
 use crate::{atom, list, tuple};
 
 use super::functions::{Arity, CallContext, Functions, apply, apply_fun};
-use super::system_info::{memory, memory_of, system_info, version_text};
+use super::system_info::{system_info, version_text};
 use super::{io, shell};
 
 type Outcome = Result<Term, Exception>;
+
+/// What Phoenix LiveDashboard loads into the nodes that it shows (`SystemInfo.ensure_loaded/1`). For `nofile` it sends
+/// the code, does not look at the answer, and fails later on what has no meaning for people; any other error it
+/// shows, with the name of the node.
+const PUSHED_BY_LIVE_DASHBOARD: Atom = Atom::from_static("Elixir.Phoenix.LiveDashboard.SystemInfo");
 
 /// Exports them.
 pub(crate) fn install(node: &Node) {
@@ -27,8 +32,6 @@ fn erlang(node: &Node) {
     on(node, m(), atom!("nodes"), |node, [which]| nodes(node, &which));
     on(node, m(), atom!("is_alive"), |_, []| Ok(Term::from(true)));
     on(node, m(), atom!("system_info"), |node, [key]| system_info(node, &key));
-    on(node, m(), atom!("memory"), |_, []| memory());
-    on(node, m(), atom!("memory"), |_, [what]| memory_of(&what));
     on(node, m(), atom!("function_exported"), |node, [module, function, arity]| {
         let (Term::Atom(module), Term::Atom(function), Some(arity)) = (module, function, arity.as_u64()) else {
             return Err(Exception::badarg());
@@ -61,24 +64,6 @@ fn processes(node: &Node) {
         Term::Pid(pid) if pid.node == *node.name().as_atom() => Ok(Term::from(node.is_alive(&pid))),
         _ => Err(Exception::badarg()),
     });
-    on(node, m(), atom!("process_info"), |node, [pid]| {
-        let Some(info) = process(node, &pid)? else { return Ok(Term::Atom(atom!("undefined"))) };
-        Ok(Term::list(PROCESS_ITEMS.iter().filter_map(|item| process_item(&info, item))))
-    });
-    on(node, m(), atom!("process_info"), |node, [pid, items]| {
-        let Some(info) = process(node, &pid)? else { return Ok(Term::Atom(atom!("undefined"))) };
-        let item = |item: &Term| match item {
-            // A process without a name has the empty list for it, where it is asked for alone.
-            Term::Atom(item) => process_item(&info, item.as_str())
-                .or_else(|| (item == "registered_name").then_some(Term::NIL))
-                .ok_or_else(Exception::badarg),
-            _ => Err(Exception::badarg()),
-        };
-        match &items {
-            Term::List(items) => Ok(Term::List(items.iter().map(item).collect::<Result<_, _>>()?)),
-            one => item(one),
-        }
-    });
     node.export(m(), atom!("self"), 0, |context: CallContext, _| async move { Ok(Term::Pid(context.pid().clone())) });
     node.export(m(), atom!("group_leader"), 0, |mut context: CallContext, _| async move {
         let own = context.pid().clone();
@@ -102,6 +87,9 @@ fn kernel(node: &Node) {
     for function in [atom!("ensure_loaded"), atom!("load_file")] {
         on(node, atom!("code"), function, |node, [module]| {
             let module = a_module(module)?;
+            if module == PUSHED_BY_LIVE_DASHBOARD {
+                return Ok(tuple![atom!("error"), atom!("embedded")]);
+            }
             Ok(match has_module(node, &module) {
                 true => tuple![atom!("module"), module],
                 false => tuple![atom!("error"), atom!("nofile")],
@@ -165,7 +153,7 @@ fn gusset(node: &Node) {
 }
 
 /// Exports a function that needs nothing but the node.
-fn on<const N: usize, F>(node: &Node, module: Atom, function: Atom, run: F)
+pub(super) fn on<const N: usize, F>(node: &Node, module: Atom, function: Atom, run: F)
 where
     F: Fn(&Node, [Term; N]) -> Outcome + Send + Sync + 'static,
 {
@@ -203,34 +191,6 @@ fn nodes(node: &Node, which: &Term) -> Outcome {
     all.sort();
     all.dedup();
     Ok(names(all))
-}
-
-/// A process of this node; `None` where it has ended.
-fn process(node: &Node, pid: &Term) -> Result<Option<ProcessInfo>, Exception> {
-    match pid {
-        Term::Pid(pid) if pid.node == *node.name().as_atom() => {
-            Ok(node.processes().into_iter().find(|process| process.pid == *pid))
-        }
-        _ => Err(Exception::badarg()),
-    }
-}
-
-/// What there is to know about a process.
-const PROCESS_ITEMS: [&str; 5] = ["registered_name", "initial_call", "status", "message_queue_len", "label"];
-
-fn process_item(info: &ProcessInfo, item: &str) -> Option<Term> {
-    let value = match item {
-        "registered_name" => Term::Atom(info.names.first()?.clone()),
-        "initial_call" | "current_function" => {
-            let function = Atom::new(&info.label).unwrap_or(atom!("process"));
-            tuple![atom!("gusset"), function, 0]
-        }
-        "status" => Term::Atom(atom!("waiting")),
-        "message_queue_len" => Term::from(info.queued),
-        "label" => Term::from(info.label.as_str()),
-        _ => return None,
-    };
-    Some(tuple![Term::atom(item).ok()?, value])
 }
 
 async fn connect(context: &CallContext, args: &[Term]) -> Result<bool, Exception> {

@@ -156,6 +156,11 @@ pub(crate) async fn apply(
 ) -> Result<Term, Exception> {
     let functions = process.node().extension::<Functions>();
     let Some(handler) = functions.get(module, function, args.len()) else {
+        if function == "module_info"
+            && let Some(outcome) = super::observer::module_info(&process.node(), module, &args)
+        {
+            return outcome;
+        }
         return Err(Exception::undef(module, function, args));
     };
     let context = CallContext { process };

@@ -17,6 +17,7 @@ pub mod global;
 mod io;
 mod logger;
 mod net_kernel;
+mod observer;
 pub mod pg;
 pub mod pubsub;
 mod request;
@@ -69,6 +70,7 @@ pub fn install_standard(node: &Node) -> Result<(), RegisterError> {
     list(node, atom!("error_logger"), Named(atom!("error_logger"), logger::ErrorLogger))?;
     erpc::install(node);
     builtins::install(node);
+    observer::install(node);
     if !node.config().hidden {
         global::install(node)?;
     }
