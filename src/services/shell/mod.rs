@@ -3,7 +3,7 @@
 //!
 //! A client calls `shell:start()` (erl) or `iex:start(Opts, MFA)` by `erpc` in a process whose group
 //! leader is its terminal, gets a pid, and links with it (`group.erl:start_shell/1`, `iex.erl`). That
-//! process is a [`session`]: it asks for lines by the io protocol and prints. Editing and history are the
+//! process is a session: it asks for lines by the io protocol and prints. Editing and history are the
 //! client's; what the tab key completes it asks for by `edlin_expand:expand` or `IEx.Autocomplete`.
 
 mod builtins;
