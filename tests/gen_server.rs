@@ -324,7 +324,8 @@ async fn several_requests_are_on_their_way_at_once() {
         assert!(matches!(other, Err(CallError::Decode(_))), "{other:?}");
         // The server ends while one waits.
         let waiting = node.send_request::<Term>(server, &a!("silence")).await.unwrap();
-        node.cast(server, &a!("x")).await.unwrap();
+        // The answer says that the request before it, and its monitor, have come.
+        assert_eq!(node.call::<i64>(server, &(a!("echo"), 6)).await.unwrap(), 6);
         beam.value("gen_server:stop(server)").await;
         let ended = waiting.await;
         assert!(matches!(&ended, Err(CallError::Down(reason)) if reason.is("normal")), "{ended:?}");
