@@ -41,6 +41,11 @@ impl AtomRefs {
         Some((self.0.len() - 1) as u8)
     }
 
+    /// Forgets all of them.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// The atoms, in order.
     pub fn as_slice(&self) -> &[Atom] {
         &self.0

@@ -225,7 +225,7 @@ impl Process {
                 None => ProcRef::Pid(Pid { node: alias.node.clone(), id: 0, serial: 0, creation: alias.creation }),
             },
         };
-        if self.core.home(&object)?.is_none() {
+        if self.core.home(&object).is_none() {
             self.core.monitor_local(&self.entry, object, wire, reference);
             return Ok(());
         }

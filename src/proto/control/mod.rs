@@ -12,6 +12,7 @@ mod tests;
 
 use crate::etf::{Atom, Creation, DecodeError, Payload, Pid, Ref};
 
+pub(crate) use encode::{Address, encode_send};
 pub(crate) use parse::{Parsed, ParsedSent, parse_sent};
 
 /// A process as a monitor names it: by its pid, or by the name it is registered under.
