@@ -61,8 +61,7 @@ impl Core {
         if !self.config.auto_connect {
             return Err(SendError::NoConnection(node));
         }
-        // Rare, and large: sending itself stays a small future.
-        Ok(Box::pin(self.connect(&DialTarget::from(node))).await?)
+        Ok(self.connect(&DialTarget::from(node)).await?)
     }
 
     async fn dial(self: Arc<Self>, target: DialTarget, attempt: AttemptId, replaced: CancellationToken) {

@@ -32,7 +32,7 @@ pub(crate) async fn send<T: Serialize + ?Sized>(
         deliver(core, &to, etf::to_payload(message)?);
         return Ok(());
     }
-    let connection = core.connection_for(&to).await?;
+    let connection = reach(core, &to).await?;
     let made = offer(&connection, |outgoing| {
         outgoing.make(from, address(&to), connection.flags, |encoder| etf::serialize_into(message, encoder))
     })?;
@@ -69,7 +69,7 @@ pub(crate) async fn forward(core: &Arc<Core>, from: &Pid, to: Target, payload: &
         deliver(core, &to, payload.clone());
         return Ok(());
     }
-    let connection = core.connection_for(&to).await?;
+    let connection = reach(core, &to).await?;
     let made = offer(&connection, |outgoing| outgoing.make_of(from, address(&to), connection.flags, payload))?;
     settle(&connection, made).await
 }
@@ -105,6 +105,15 @@ fn connected(core: &Core, to: &Target) -> Result<Option<Arc<Connection>>, SendEr
     }
 }
 
+/// The connection to the node of a target. What is rare has its future in a box, so that sending itself is a small
+/// one.
+async fn reach(core: &Arc<Core>, to: &Target) -> Result<Arc<Connection>, SendError> {
+    match core.home(to).and_then(|node| core.peers.get(node)) {
+        Some(connection) => Ok(connection),
+        None => Box::pin(core.connection_for(to)).await,
+    }
+}
+
 /// What became of a message that was offered to a connection.
 enum Offered {
     Taken,
@@ -133,7 +142,8 @@ async fn settle(connection: &Connection, offered: Offered) -> Result<(), SendErr
         Offered::Taken => Ok(()),
         Offered::Lost => Err(SendError::ConnectionLost(connection.name.clone())),
         Offered::Busy(outgoing) => {
-            connection.channel.send(*outgoing).await.map_err(|_| SendError::ConnectionLost(connection.name.clone()))
+            let sending = Box::pin(connection.channel.send(*outgoing));
+            sending.await.map_err(|_| SendError::ConnectionLost(connection.name.clone()))
         }
     }
 }
