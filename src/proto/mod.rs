@@ -16,6 +16,7 @@ mod liveness;
 mod name;
 mod outbox;
 mod outgoing;
+mod routes;
 
 #[cfg(test)]
 mod samples;
