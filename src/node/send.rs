@@ -28,11 +28,11 @@ pub(crate) async fn send<T: Serialize + ?Sized>(
     to: Target,
     message: &T,
 ) -> Result<(), SendError> {
-    if core.home(&to).is_none() {
+    give_way().await;
+    let Some(connection) = reach(core, &to).await? else {
         deliver(core, &to, etf::to_payload(message)?);
         return Ok(());
-    }
-    let connection = reach(core, &to).await?;
+    };
     let made = offer(&connection, |outgoing| {
         outgoing.make(from, address(&to), connection.flags, |encoder| etf::serialize_into(message, encoder))
     })?;
@@ -65,11 +65,11 @@ pub(crate) fn try_forward(core: &Core, from: &Pid, to: &Target, payload: &Payloa
 }
 
 pub(crate) async fn forward(core: &Arc<Core>, from: &Pid, to: Target, payload: &Payload) -> Result<(), SendError> {
-    if core.home(&to).is_none() {
+    give_way().await;
+    let Some(connection) = reach(core, &to).await? else {
         deliver(core, &to, payload.clone());
         return Ok(());
-    }
-    let connection = reach(core, &to).await?;
+    };
     let made = offer(&connection, |outgoing| outgoing.make_of(from, address(&to), connection.flags, payload))?;
     settle(&connection, made).await
 }
@@ -105,13 +105,20 @@ fn connected(core: &Core, to: &Target) -> Result<Option<Arc<Connection>>, SendEr
     }
 }
 
-/// The connection to the node of a target. What is rare has its future in a box, so that sending itself is a small
-/// one.
-async fn reach(core: &Arc<Core>, to: &Target) -> Result<Arc<Connection>, SendError> {
-    match core.home(to).and_then(|node| core.peers.get(node)) {
-        Some(connection) => Ok(connection),
-        None => Box::pin(core.connection_for(to)).await,
+/// The connection to the node of a target, `None` where that is this node. What is rare has its future in a box, so
+/// that sending itself is a small one.
+async fn reach(core: &Arc<Core>, to: &Target) -> Result<Option<Arc<Connection>>, SendError> {
+    let Some(node) = core.home(to) else { return Ok(None) };
+    match core.peers.get(node) {
+        Some(connection) => Ok(Some(connection)),
+        None => Box::pin(core.connection_for(to)).await.map(Some),
     }
+}
+
+/// A task that only sends lets others run now and then, as every task of tokio that waits for something does: the
+/// receiver, or the writer of the connection.
+async fn give_way() {
+    tokio::task::coop::consume_budget().await;
 }
 
 /// What became of a message that was offered to a connection.

@@ -194,7 +194,7 @@ impl Table {
             return None;
         }
         let entry = self.processes.get(&key(pid))?;
-        (entry.pid == *pid).then(|| entry.clone())
+        (entry.pid.id == pid.id && entry.pid.serial == pid.serial).then(|| entry.clone())
     }
 
     /// The process with this number ([`key`]).
