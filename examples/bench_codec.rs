@@ -63,7 +63,8 @@ fn main() {
     let (directory, milliseconds) = (arguments.next().unwrap(), arguments.next().unwrap().parse().unwrap());
     let filter = arguments.next().unwrap_or_default();
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|extension| extension == "etf")).collect();
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "etf")).collect();
     files.sort();
     for path in files {
         let bytes: Bytes = std::fs::read(&path).unwrap().into();

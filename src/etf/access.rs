@@ -46,7 +46,7 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
                 de.reader.tuple_of(len)?;
                 Ok(Self::counted(de, len, &[]))
             }
-            _ => de.reader.unexpected(&format!("a tuple of {len}")),
+            _ => de.reader.unexpected(format!("a tuple of {len}")),
         }
     }
 
@@ -55,8 +55,14 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
         Self { de, bytes: &[], left, has_tail: false, index: 0, names }
     }
 
-    /// Opens the next piece of a list; `false` at the end.
+    /// Whether there is one more.
+    #[inline]
     fn more(&mut self) -> Result<bool, DecodeError> {
+        if self.left > 0 { Ok(true) } else { self.next_piece() }
+    }
+
+    /// Opens the next piece of a list; `false` at the end.
+    fn next_piece(&mut self) -> Result<bool, DecodeError> {
         while self.left == 0 && self.bytes.is_empty() {
             if !self.has_tail {
                 return Ok(false);
@@ -82,8 +88,10 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
     pub(super) fn end(mut self) -> Result<(), DecodeError> {
         if self.more()? {
             let index = self.index;
-            let kind =
-                DecodeErrorKind::Unexpected { expected: format!("{index} elements"), found: "more of them".to_owned() };
+            let kind = DecodeErrorKind::Unexpected {
+                expected: format!("{index} elements").into(),
+                found: "more of them".into(),
+            };
             return Err(self.de.reader.error(kind));
         }
         Ok(())
@@ -101,6 +109,10 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
         self.index += 1;
         let names = self.names;
         let name = || names.get(index).map_or_else(|| format!("[{index}]"), |name| (*name).to_owned());
+        if self.left > 0 {
+            self.left -= 1;
+            return self.de.part(seed, name).map(Some);
+        }
         if let Some((&byte, rest)) = self.bytes.split_first() {
             self.bytes = rest;
             let offset = self.de.reader.offset() - rest.len() - 1;
@@ -111,8 +123,7 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
                 Err(error) => Err(DecodeError { offset, ..error }.within(&name())),
             };
         }
-        self.left -= 1;
-        self.de.part(seed, name).map(Some)
+        Ok(None)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -135,8 +146,8 @@ static SMALL_INTEGERS: [[u8; 2]; 256] = {
 pub(super) struct Entries<'d, 'de, 'l> {
     de: &'d mut Deserializer<'de, 'l>,
     source: Source,
-    /// Where the last key stands.
-    key: Reader<'de>,
+    /// Where the last key stands: it, and all behind it.
+    key: &'de [u8],
     /// All keys as they stand, to find one that comes twice; none where the type finds that itself.
     keys: Option<Vec<&'de [u8]>>,
 }
@@ -153,7 +164,7 @@ enum Source {
 
 impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
     pub(super) fn new(de: &'d mut Deserializer<'de, 'l>, is_struct: bool) -> Result<Self, DecodeError> {
-        let key = de.reader.clone();
+        let key = de.reader.rest();
         let source = match de.reader.peek_tag()? {
             tag::MAP => Source::Map { left: de.reader.map()? },
             tag::LIST | tag::NIL => Source::List { left: Some(0) },
@@ -205,16 +216,18 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
 
     /// Reads the next key.
     pub(super) fn key<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<K::Value, DecodeError> {
-        self.key = self.de.reader.clone();
-        let start = self.key.offset();
+        self.key = self.de.reader.rest();
         self.de.is_key = true;
         let key = seed.deserialize(&mut *self.de);
         self.de.is_key = false;
         if let Some(keys) = &mut self.keys {
-            let len = self.de.reader.offset() - start;
-            keys.push(self.key.rest().get(..len).unwrap_or_default());
+            let len = self.key.len() - self.de.reader.rest().len();
+            keys.push(self.key.get(..len).unwrap_or_default());
         }
-        key.map_err(|error| error.at(start).within(&key_in_path(&self.key)))
+        key.map_err(|error| {
+            let key = self.de.reader.back_at(self.key);
+            error.at(key.offset()).within(&key_in_path(&key))
+        })
     }
 }
 
@@ -241,8 +254,14 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
-        let key = self.key.clone();
-        self.de.part(seed, || key_in_path(&key))
+        let start = self.de.reader.rest();
+        match seed.deserialize(&mut *self.de) {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                let (start, key) = (self.de.reader.back_at(start), self.de.reader.back_at(self.key));
+                Err(error.at(start.offset()).within(&key_in_path(&key)))
+            }
+        }
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -286,12 +305,12 @@ impl<'d, 'de, 'l> Variant<'d, 'de, 'l> {
         }
         let name = &self.name;
         let found = match self.fields {
-            Some(found) => format!("a tuple of {}", found + 1),
-            None => "the atom alone".to_owned(),
+            Some(found) => format!("a tuple of {}", found + 1).into(),
+            None => "the atom alone".into(),
         };
         let expected = match fields {
-            0 => format!("the atom {name} alone"),
-            fields => format!("a tuple of {} that starts with {name}", fields + 1),
+            0 => format!("the atom {name} alone").into(),
+            fields => format!("a tuple of {} that starts with {name}", fields + 1).into(),
         };
         self.start.fail(DecodeErrorKind::Unexpected { expected, found })
     }

@@ -140,13 +140,17 @@ impl<'de, 'l> Deserializer<'de, 'l> {
     }
 
     /// Reads a part, and says where it is if that fails.
+    #[inline]
     pub(super) fn part<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
         name: impl FnOnce() -> String,
     ) -> Result<T::Value, DecodeError> {
         let start = self.reader.offset();
-        seed.deserialize(self).map_err(|error| error.at(start).within(&name()))
+        match seed.deserialize(&mut *self) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(error.at(start).within(&name())),
+        }
     }
 
     /// The text of the atom that comes next, which stays unread.
@@ -154,8 +158,9 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         self.reader.clone().atom_text().ok()
     }
 
+    #[inline]
     fn next_is_atom(&self, names: &[&str]) -> bool {
-        self.peek_atom().is_some_and(|atom| names.contains(&&*atom))
+        self.reader.is_at_atom() && self.peek_atom().is_some_and(|atom| names.contains(&&*atom))
     }
 
     fn is_unit(&self) -> bool {
@@ -227,7 +232,8 @@ impl<'de, 'l> Deserializer<'de, 'l> {
 
 macro_rules! forward {
     ($target:ident: $($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        $(#[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
             self.$target(visitor)
         })*
     };
@@ -246,13 +252,12 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
     forward!(any: deserialize_any);
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        let value = match self.peek_atom() {
-            Some(text) if text == "true" => true,
-            Some(text) if text == "false" => false,
-            _ => return self.reader.unexpected("true or false"),
-        };
-        self.reader.atom_text()?;
-        visitor.visit_bool(value)
+        let start = self.reader.rest();
+        match self.reader.atom_text().as_deref() {
+            Ok("true") => visitor.visit_bool(true),
+            Ok("false") => visitor.visit_bool(false),
+            _ => self.reader.back_at(start).unexpected("true or false"),
+        }
     }
 
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -287,7 +292,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
             return self.tagged(tag, 0, |_, visitor: V| visitor.visit_unit(), visitor);
         }
         if !self.next_is_atom(&[name]) {
-            return self.reader.unexpected(&format!("the atom {name}"));
+            return self.reader.unexpected(format!("the atom {name}"));
         }
         self.reader.atom_text()?;
         visitor.visit_unit()
