@@ -1,4 +1,7 @@
 //! Sending: the sender encodes, and queues what it encoded for the writer of the connection.
+//!
+//! A task that only sends lets others run now and then (`consume_budget`), as every task of tokio that waits for
+//! something does: the receiver, or the writer. What is rare has its future in a box, so that a send is a small one.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -28,15 +31,20 @@ pub(crate) async fn send<T: Serialize + ?Sized>(
     to: Target,
     message: &T,
 ) -> Result<(), SendError> {
-    give_way().await;
-    let Some(connection) = reach(core, &to).await? else {
-        deliver(core, &to, etf::to_payload(message)?);
-        return Ok(());
+    tokio::task::coop::consume_budget().await;
+    let connection = match core.home(&to).map(|node| core.peers.get(node)) {
+        None => return deliver(core, &to, etf::to_payload(message)?),
+        Some(Some(connection)) => connection,
+        Some(None) => Box::pin(core.connection_for(&to)).await?,
     };
-    let made = offer(&connection, |outgoing| {
+    let write = |outgoing: &mut Outgoing| {
         outgoing.make(from, address(&to), connection.flags, |encoder| etf::serialize_into(message, encoder))
-    })?;
-    settle(&connection, made).await
+    };
+    match offer(&connection, write)? {
+        Offered::Taken => Ok(()),
+        Offered::Lost => Err(lost(&connection)),
+        Offered::Busy(outgoing) => Box::pin(wait(connection, outgoing)).await,
+    }
 }
 
 pub(crate) fn try_send<T: Serialize + ?Sized>(
@@ -46,8 +54,7 @@ pub(crate) fn try_send<T: Serialize + ?Sized>(
     message: &T,
 ) -> Result<(), SendError> {
     let Some(connection) = connected(core, to)? else {
-        deliver(core, to, etf::to_payload(message)?);
-        return Ok(());
+        return deliver(core, to, etf::to_payload(message)?);
     };
     let made = offer(&connection, |outgoing| {
         outgoing.make(from, address(to), connection.flags, |encoder| etf::serialize_into(message, encoder))
@@ -57,21 +64,24 @@ pub(crate) fn try_send<T: Serialize + ?Sized>(
 
 pub(crate) fn try_forward(core: &Core, from: &Pid, to: &Target, payload: &Payload) -> Result<(), SendError> {
     let Some(connection) = connected(core, to)? else {
-        deliver(core, to, payload.clone());
-        return Ok(());
+        return deliver(core, to, payload.clone());
     };
     let made = offer(&connection, |outgoing| outgoing.make_of(from, address(to), connection.flags, payload))?;
     refuse(&connection, made)
 }
 
 pub(crate) async fn forward(core: &Arc<Core>, from: &Pid, to: Target, payload: &Payload) -> Result<(), SendError> {
-    give_way().await;
-    let Some(connection) = reach(core, &to).await? else {
-        deliver(core, &to, payload.clone());
-        return Ok(());
+    tokio::task::coop::consume_budget().await;
+    let connection = match core.home(&to).map(|node| core.peers.get(node)) {
+        None => return deliver(core, &to, payload.clone()),
+        Some(Some(connection)) => connection,
+        Some(None) => Box::pin(core.connection_for(&to)).await?,
     };
-    let made = offer(&connection, |outgoing| outgoing.make_of(from, address(&to), connection.flags, payload))?;
-    settle(&connection, made).await
+    match offer(&connection, |outgoing| outgoing.make_of(from, address(&to), connection.flags, payload))? {
+        Offered::Taken => Ok(()),
+        Offered::Lost => Err(lost(&connection)),
+        Offered::Busy(outgoing) => Box::pin(wait(connection, outgoing)).await,
+    }
 }
 
 pub(crate) async fn exit2(core: &Arc<Core>, from: &Pid, to: &Pid, reason: &Reason) -> Result<(), SendError> {
@@ -105,22 +115,6 @@ fn connected(core: &Core, to: &Target) -> Result<Option<Arc<Connection>>, SendEr
     }
 }
 
-/// The connection to the node of a target, `None` where that is this node. What is rare has its future in a box, so
-/// that sending itself is a small one.
-async fn reach(core: &Arc<Core>, to: &Target) -> Result<Option<Arc<Connection>>, SendError> {
-    let Some(node) = core.home(to) else { return Ok(None) };
-    match core.peers.get(node) {
-        Some(connection) => Ok(Some(connection)),
-        None => Box::pin(core.connection_for(to)).await.map(Some),
-    }
-}
-
-/// A task that only sends lets others run now and then, as every task of tokio that waits for something does: the
-/// receiver, or the writer of the connection.
-async fn give_way() {
-    tokio::task::coop::consume_budget().await;
-}
-
 /// What became of a message that was offered to a connection.
 enum Offered {
     Taken,
@@ -144,21 +138,19 @@ fn offer<E>(connection: &Connection, make: impl FnOnce(&mut Outgoing) -> Result<
     Ok(offered)
 }
 
-async fn settle(connection: &Connection, offered: Offered) -> Result<(), SendError> {
-    match offered {
-        Offered::Taken => Ok(()),
-        Offered::Lost => Err(SendError::ConnectionLost(connection.name.clone())),
-        Offered::Busy(outgoing) => {
-            let sending = Box::pin(connection.channel.send(*outgoing));
-            sending.await.map_err(|_| SendError::ConnectionLost(connection.name.clone()))
-        }
-    }
+/// Queues a message when there is room for it again.
+async fn wait(connection: Arc<Connection>, outgoing: Box<Outgoing>) -> Result<(), SendError> {
+    connection.channel.send(*outgoing).await.map_err(|_| lost(&connection))
+}
+
+fn lost(connection: &Connection) -> SendError {
+    SendError::ConnectionLost(connection.name.clone())
 }
 
 fn refuse(connection: &Connection, offered: Offered) -> Result<(), SendError> {
     match offered {
         Offered::Taken => Ok(()),
-        Offered::Lost => Err(SendError::ConnectionLost(connection.name.clone())),
+        Offered::Lost => Err(lost(connection)),
         Offered::Busy(_) => Err(SendError::Busy(connection.name.clone())),
     }
 }
@@ -172,7 +164,7 @@ fn address(to: &Target) -> Address<'_> {
 }
 
 /// Puts a message into the mailbox of a process of this node; one for nobody vanishes, as in Erlang.
-pub(crate) fn deliver(core: &Core, to: &Target, payload: Payload) {
+fn deliver(core: &Core, to: &Target, payload: Payload) -> Result<(), SendError> {
     let entry = match to {
         Target::Pid(pid) => core.table.by_pid(pid),
         Target::Name(name) | Target::NameOn(name, _) => core.table.by_name(name),
@@ -184,4 +176,5 @@ pub(crate) fn deliver(core: &Core, to: &Target, payload: Payload) {
         }
         None => tracing::trace!(?to, "a message for nobody"),
     }
+    Ok(())
 }
