@@ -166,7 +166,7 @@ fn address(to: &Target) -> Address<'_> {
 /// Puts a message into the mailbox of a process of this node; one for nobody vanishes, as in Erlang.
 fn deliver(core: &Core, to: &Target, payload: Payload) -> Result<(), SendError> {
     let entry = match to {
-        Target::Pid(pid) => core.table.by_pid(pid),
+        Target::Pid(pid) => core.table.by_own_pid(pid),
         Target::Name(name) | Target::NameOn(name, _) => core.table.by_name(name),
         Target::Alias(alias) => core.table.by_alias(alias),
     };

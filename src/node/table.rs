@@ -190,7 +190,12 @@ impl Table {
 
     /// The process with this pid, where it is one of this node and alive.
     pub(crate) fn by_pid(&self, pid: &Pid) -> Option<Arc<Entry>> {
-        if !self.is_own(pid) {
+        if pid.node == self.node { self.by_own_pid(pid) } else { None }
+    }
+
+    /// The same for a pid that is known to name this node.
+    pub(crate) fn by_own_pid(&self, pid: &Pid) -> Option<Arc<Entry>> {
+        if pid.creation != self.creation {
             return None;
         }
         let entry = self.processes.get(&key(pid))?;
