@@ -106,8 +106,8 @@ mod tests {
         assert!(!twice(&keys));
         keys.push(same(7));
         assert!(twice(&keys));
-        let mut all = Keys::default();
         let equal = [vec![1_u8; 9], vec![1; 9]];
+        let mut all = Keys::default();
         equal.iter().cycle().take(10).for_each(|key| all.push(key));
         assert!(!all.all_hashes_differ());
     }
