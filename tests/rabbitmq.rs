@@ -1,5 +1,5 @@
 //! RabbitMQ as a peer: its functions called, its status read into types, and its peace kept.
-#![allow(clippy::unwrap_used, clippy::panic)] // in helpers too
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // in helpers too
 
 mod common;
 
