@@ -173,6 +173,8 @@ async fn it_is_not_disturbed_by_those_who_join_leave_and_die_and_counts_none_of_
     assert!(call::<bool>(&hidden, &rabbit, "rabbit", "is_running").await);
     hidden.shutdown().await;
     rabbit.assert_undisturbed();
+    // Its node monitor is not told of those who hide.
+    assert!(!rabbit.output().text().contains(hidden.name().as_str()), "{}", rabbit.output().text());
 }
 
 /// A node of a runtime of its own, which is gone on return; and the node's name.
