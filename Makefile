@@ -8,6 +8,7 @@ OTP_DIR := $(or $(GUSSET_OTP_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/otp-mat
 CARGO_DENY := 0.20.2
 RELEASES := 23 25 27 29
 OTP_MISSING := $(strip $(foreach otp,$(RELEASES),$(if $(wildcard $(OTP_DIR)/bin/erl$(otp)),,$(otp))))
+RABBITMQ_MISSING := $(if $(wildcard $(OTP_DIR)/rabbitmq/bin/rabbitmq-server),,RabbitMQ)
 
 .PHONY: help build test unit otp lint fmt deny fuzz compose cluster
 
@@ -25,12 +26,19 @@ unit: ## the tests that need no other program
 	@$(STEP) "unit tests" $(CARGO) test --all-features --lib --bins
 
 # Without the package tools of Debian the tests that need a BEAM say so and are skipped; never where CI is set.
-otp: ## Erlang/OTP 23, 25, 27, 29 with Elixir, into GUSSET_OTP_DIR or the user's cache
+otp: ## Erlang/OTP 23, 25, 27, 29 with Elixir, and RabbitMQ, into GUSSET_OTP_DIR or the user's cache
 ifneq ($(OTP_MISSING),)
 	@if [ -n "$(CI)" ] || command -v apt-get >/dev/null; then \
 	    $(STEP) "OTP $(OTP_MISSING)" interop/otp-matrix -d "$(OTP_DIR)"; \
 	else \
 	    echo "OTP $(OTP_MISSING) not found, and no apt-get to fetch it: tests against BEAM nodes will be skipped"; \
+	fi
+endif
+ifneq ($(RABBITMQ_MISSING),)
+	@if [ -n "$(CI)" ] || command -v apt-get >/dev/null; then \
+	    $(STEP) "RabbitMQ" interop/otp-matrix -d "$(OTP_DIR)" rabbitmq; \
+	else \
+	    echo "RabbitMQ not found, and no apt-get to fetch it: tests against it will be skipped"; \
 	fi
 endif
 

@@ -199,6 +199,21 @@ async fn the_example_presence_is_in_a_topic_and_prints_who_else_is() {
     beam.assert_clean_log().await;
 }
 
+#[tokio::test]
+async fn the_example_mnesia_uses_the_table_of_its_first_lines() {
+    let otp = require!(otp::get(27));
+    let epmd = Epmd::start(&otp).await;
+    let mut iex = Iex::start(&otp, &epmd, BeamOptions::default()).await;
+    iex.ask(":mnesia.start()", ":ok", SOON).await;
+    iex.ask(":mnesia.create_table(:item, attributes: [:sku, :price, :stock])", "{:atomic, :ok}", SOON).await;
+    let mut mnesia = example("mnesia", &[&iex.node_name], &epmd).await;
+    for line in ["bolt: 7 at 0.5", "sold out: nut, pin", "left: bolt, nut", "there is no table order"] {
+        mnesia.output().line_with(line, LATER).await.unwrap();
+    }
+    assert!(mnesia.wait(SOON).await.success());
+    iex.ask(":mnesia.dirty_read(:item, \"bolt\")", "[{:item, \"bolt\", 0.5, 7}]", SOON).await;
+}
+
 /// Starts an example with the cookie of the fixtures, as its first lines say.
 async fn example(name: &str, args: &[&str], epmd: &Epmd) -> Program {
     let mut command = Command::new(built(name).await);

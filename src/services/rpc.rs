@@ -194,7 +194,7 @@ impl Node {
 }
 
 /// The arguments of a call: a tuple or sequence, or nothing.
-fn arguments(args: &impl Serialize) -> Result<Vec<Term>, CallError> {
+pub(super) fn arguments(args: &impl Serialize) -> Result<Vec<Term>, CallError> {
     let encoded = etf::to_payload(args).map_err(SendError::from)?;
     match encoded.term()? {
         Term::Tuple(args) | Term::List(args) => Ok(args),
@@ -206,7 +206,7 @@ fn arguments(args: &impl Serialize) -> Result<Vec<Term>, CallError> {
     }
 }
 
-fn name(text: &str) -> Result<Atom, CallError> {
+pub(super) fn name(text: &str) -> Result<Atom, CallError> {
     Ok(Atom::new(text).map_err(crate::node::TargetError::from).map_err(SendError::from)?)
 }
 

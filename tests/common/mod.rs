@@ -1,4 +1,5 @@
-//! Fixtures for tests against real peers: BEAM nodes, epmd, iex in a terminal, the built binary, a Kubernetes API.
+//! Fixtures for tests against real peers: BEAM nodes, epmd, iex in a terminal, the built binary, a Kubernetes API,
+//! RabbitMQ.
 //!
 //! Everything here starts on loopback with its own ports and its own home folder, is stopped by process id when it
 //! is dropped, and waits for conditions with a named deadline, never for time to pass. A fixture that this machine
@@ -17,6 +18,7 @@ pub mod otp;
 pub mod ports;
 pub mod program;
 pub mod proxy;
+pub mod rabbitmq;
 pub mod recorded_api;
 pub mod remsh;
 pub mod terminal;
@@ -30,6 +32,7 @@ pub use kube::Kube;
 pub use otp::Otp;
 pub use ports::PortLease;
 pub use program::Program;
+pub use rabbitmq::RabbitMq;
 pub use recorded_api::RecordedApi;
 pub use terminal::Terminal;
 

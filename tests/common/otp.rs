@@ -97,13 +97,18 @@ pub fn available() -> Vec<Otp> {
 }
 
 fn folder() -> PathBuf {
+    root().join("bin")
+}
+
+/// Where `interop/otp-matrix` installs.
+pub(super) fn root() -> PathBuf {
     if let Some(folder) = env::var_os("GUSSET_OTP_DIR") {
-        return PathBuf::from(folder).join("bin");
+        return PathBuf::from(folder);
     }
     let cache = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
         (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
         (_, Some(home)) => PathBuf::from(home).join(".cache"),
         _ => PathBuf::from("/nonexistent"),
     };
-    cache.join("otp-matrix/bin")
+    cache.join("otp-matrix")
 }
