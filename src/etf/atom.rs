@@ -31,6 +31,7 @@ impl Atom {
     ///
     /// # Errors
     /// When the text has more than 255 characters.
+    #[inline]
     pub fn new(text: impl AsRef<str>) -> Result<Self, AtomTooLong> {
         let text = text.as_ref();
         // Bytes bound characters from above, so nearly every atom is decided without counting.
@@ -41,6 +42,12 @@ impl Atom {
             }
         }
         Ok(Self(SmolStr::new(text)))
+    }
+
+    /// An atom of text that is known not to be too long.
+    #[inline]
+    pub(super) fn of_checked(text: &str) -> Self {
+        Self(SmolStr::new(text))
     }
 
     /// An atom from a constant; use it through [`atom!`](crate::atom), which checks at compile time.
@@ -67,6 +74,7 @@ impl Atom {
     }
 
     /// The text of the atom.
+    #[inline]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }

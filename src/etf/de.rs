@@ -24,7 +24,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor};
 
-use super::access::{Elements, Entries, Variant};
+use super::access::{Counted, Elements, Entries, Variant};
 use super::error::{DecodeError, DecodeErrorKind, UNKNOWN_OFFSET};
 use super::handed;
 use super::limits::Limits;
@@ -127,26 +127,36 @@ impl<'de, 'l> Deserializer<'de, 'l> {
 
     /// Goes one level down, to something that has parts. Not a closure around what is read there:
     /// the code of a type recurses through here, and each call counts.
+    #[inline]
     fn enter(&mut self) -> Result<(), DecodeError> {
-        let (start, limit) = (self.reader.offset(), self.limits.serde_depth);
-        self.limits.check("the nesting of the value", self.depth + 1, limit, "serde_depth", start)?;
         self.depth += 1;
-        Ok(())
+        if self.depth > self.limits.serde_depth { self.too_deep() } else { Ok(()) }
     }
 
+    #[cold]
+    fn too_deep(&self) -> Result<(), DecodeError> {
+        let (start, limit) = (self.reader.offset(), self.limits.serde_depth);
+        self.limits.check("the nesting of the value", self.depth, limit, "serde_depth", start)
+    }
+
+    #[inline]
     fn leave<T>(&mut self, value: T) -> T {
         self.depth -= 1;
         value
     }
 
     /// Reads a part, and says where it is if that fails.
+    #[inline]
     pub(super) fn part<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
         name: impl FnOnce() -> String,
     ) -> Result<T::Value, DecodeError> {
         let start = self.reader.offset();
-        seed.deserialize(self).map_err(|error| error.at(start).within(&name()))
+        match seed.deserialize(&mut *self) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(error.at(start).within(&name())),
+        }
     }
 
     /// The text of the atom that comes next, which stays unread.
@@ -154,8 +164,9 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         self.reader.clone().atom_text().ok()
     }
 
+    #[inline]
     fn next_is_atom(&self, names: &[&str]) -> bool {
-        self.peek_atom().is_some_and(|atom| names.contains(&&*atom))
+        self.reader.is_at_atom() && self.peek_atom().is_some_and(|atom| names.contains(&&*atom))
     }
 
     fn is_unit(&self) -> bool {
@@ -172,9 +183,22 @@ impl<'de, 'l> Deserializer<'de, 'l> {
 
     fn fixed<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
         self.enter()?;
-        let mut elements = Elements::fixed(self, len)?;
-        let value = visitor.visit_seq(&mut elements)?;
-        elements.end()?;
+        let value = match self.reader.peek_tag()? {
+            tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
+                self.reader.tuple_of(len)?;
+                let mut elements = Counted::new(self, len, &[]);
+                let value = visitor.visit_seq(&mut elements)?;
+                elements.end()?;
+                value
+            }
+            tag::NIL | tag::LIST | tag::STRING => {
+                let mut elements = Elements::list(self)?;
+                let value = visitor.visit_seq(&mut elements)?;
+                elements.end()?;
+                value
+            }
+            _ => return self.reader.unexpected(format!("a tuple of {len}")),
+        };
         Ok(self.leave(value))
     }
 
@@ -227,7 +251,8 @@ impl<'de, 'l> Deserializer<'de, 'l> {
 
 macro_rules! forward {
     ($target:ident: $($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        $(#[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
             self.$target(visitor)
         })*
     };
@@ -246,13 +271,12 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
     forward!(any: deserialize_any);
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        let value = match self.peek_atom() {
-            Some(text) if text == "true" => true,
-            Some(text) if text == "false" => false,
-            _ => return self.reader.unexpected("true or false"),
-        };
-        self.reader.atom_text()?;
-        visitor.visit_bool(value)
+        let start = self.reader.rest();
+        match self.reader.atom_text().as_deref() {
+            Ok("true") => visitor.visit_bool(true),
+            Ok("false") => visitor.visit_bool(false),
+            _ => self.reader.back_at(start).unexpected("true or false"),
+        }
     }
 
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -287,7 +311,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
             return self.tagged(tag, 0, |_, visitor: V| visitor.visit_unit(), visitor);
         }
         if !self.next_is_atom(&[name]) {
-            return self.reader.unexpected(&format!("the atom {name}"));
+            return self.reader.unexpected(format!("the atom {name}"));
         }
         self.reader.atom_text()?;
         visitor.visit_unit()
@@ -327,7 +351,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         match Named::of(name) {
             Named::Record(tag) => {
                 let visit = |held: &mut Deserializer<'de, '_>, visitor: V| {
-                    let mut elements = Elements::counted(held, len, &[]);
+                    let mut elements = Counted::new(held, len, &[]);
                     let value = visitor.visit_seq(&mut elements)?;
                     elements.end()?;
                     Ok(value)

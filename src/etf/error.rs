@@ -1,5 +1,6 @@
 //! What can be wrong with bytes that should be a term, and with values that should become one; and where.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::atom::AtomTooLong;
@@ -111,9 +112,9 @@ pub enum DecodeErrorKind {
     #[error("expected {expected}, found {found}")]
     Unexpected {
         /// What was asked for.
-        expected: String,
+        expected: Cow<'static, str>,
         /// What is there.
-        found: String,
+        found: Cow<'static, str>,
     },
     /// What a `Deserialize` implementation said.
     #[error("{0}")]

@@ -19,32 +19,37 @@ pub(crate) use number::Integer;
 /// A cursor over encoded terms.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
-    bytes: &'a [u8],
-    offset: usize,
+    /// What has not been read yet.
+    rest: &'a [u8],
+    /// How long all of it was.
+    len: usize,
     atoms: &'a [Atom],
-    /// The buffer that `bytes` is the whole of, when parts of it may be handed out without a copy.
+    /// The buffer that this reads the whole of, when parts of it may be handed out without a copy.
     shared: Option<&'a Bytes>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes`; `atoms` are those of the distribution header (empty for stand-alone terms).
+    #[inline]
     pub fn new(bytes: &'a [u8], atoms: &'a [Atom]) -> Self {
-        Self { bytes, offset: 0, atoms, shared: None }
+        Self { rest: bytes, len: bytes.len(), atoms, shared: None }
     }
 
     /// Like [`new`](Self::new), and binaries come out as slices of `bytes` without a copy.
     pub fn shared(bytes: &'a Bytes, atoms: &'a [Atom]) -> Self {
-        Self { bytes, offset: 0, atoms, shared: Some(bytes) }
+        Self { rest: bytes, len: bytes.len(), atoms, shared: Some(bytes) }
     }
 
     /// Where the next item starts.
+    #[inline]
     pub fn offset(&self) -> usize {
-        self.offset
+        self.len - self.rest.len()
     }
 
     /// What has not been read yet.
+    #[inline]
     pub fn rest(&self) -> &'a [u8] {
-        self.bytes.get(self.offset..).unwrap_or_default()
+        self.rest
     }
 
     /// The atoms of the distribution header.
@@ -53,8 +58,9 @@ impl<'a> Reader<'a> {
     }
 
     /// True when everything is read.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.rest().is_empty()
+        self.rest.is_empty()
     }
 
     /// Ends reading.
@@ -62,65 +68,89 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When bytes are left.
     pub fn finish(&self) -> Result<(), DecodeError> {
-        match self.rest().len() {
+        match self.rest.len() {
             0 => Ok(()),
             left => Err(self.error(DecodeErrorKind::TrailingBytes(left))),
         }
     }
 
     /// An error at the current offset.
+    #[cold]
     pub fn error(&self, kind: DecodeErrorKind) -> DecodeError {
-        DecodeError::new(self.offset, kind)
+        DecodeError::new(self.offset(), kind)
     }
 
+    #[cold]
     pub(crate) fn fail<T>(&self, kind: DecodeErrorKind) -> Result<T, DecodeError> {
         Err(self.error(kind))
     }
 
-    pub(crate) fn unexpected<T>(&self, expected: &str) -> Result<T, DecodeError> {
-        let found = match self.rest().first() {
-            Some(&tag) => describe(tag),
-            None => "the end".to_owned(),
-        };
-        self.fail(DecodeErrorKind::Unexpected { expected: expected.to_owned(), found })
+    #[cold]
+    pub(crate) fn unexpected<T>(&self, expected: impl Into<Cow<'static, str>>) -> Result<T, DecodeError> {
+        let found = self.rest.first().map_or(Cow::Borrowed("the end"), |&tag| describe(tag));
+        self.fail(DecodeErrorKind::Unexpected { expected: expected.into(), found })
+    }
+
+    /// Goes on where a pattern over what was left has ended.
+    #[inline]
+    pub(super) fn go_on(&mut self, rest: &'a [u8]) {
+        self.rest = rest;
+    }
+
+    /// Passes over what has been looked at.
+    #[inline]
+    fn pass(&mut self, len: usize) {
+        self.rest = self.rest.get(len..).unwrap_or_default();
     }
 
     /// The tag of the next term, which stays unread.
     ///
     /// # Errors
     /// When nothing is left.
+    #[inline]
     pub fn peek_tag(&self) -> Result<u8, DecodeError> {
-        match self.rest().first() {
+        match self.rest.first() {
             Some(&tag) => Ok(tag),
-            None => self.fail(DecodeErrorKind::Truncated { needed: 1 }),
+            None => self.cut_off(1),
         }
+    }
+
+    #[cold]
+    fn cut_off<T>(&self, needed: usize) -> Result<T, DecodeError> {
+        self.fail(DecodeErrorKind::Truncated { needed: needed - self.rest.len() })
     }
 
     /// Takes `len` raw bytes.
     ///
     /// # Errors
     /// When fewer are left.
+    #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let rest = self.rest();
-        match rest.get(..len) {
-            Some(taken) => {
-                self.offset += len;
+        match self.rest.split_at_checked(len) {
+            Some((taken, rest)) => {
+                self.rest = rest;
                 Ok(taken)
             }
-            None => self.fail(DecodeErrorKind::Truncated { needed: len - rest.len() }),
+            None => self.cut_off(len),
         }
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
+        match self.rest.split_first_chunk() {
+            Some((array, rest)) => {
+                self.rest = rest;
+                Ok(*array)
+            }
+            None => self.cut_off(N),
+        }
     }
 
     /// Takes a raw byte.
     ///
     /// # Errors
     /// When nothing is left.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(self.array::<1>()?[0])
     }
@@ -129,6 +159,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When fewer than two bytes are left.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, DecodeError> {
         Ok(u16::from_be_bytes(self.array()?))
     }
@@ -137,6 +168,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When fewer than four bytes are left.
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_be_bytes(self.array()?))
     }
@@ -145,19 +177,25 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When fewer than eight bytes are left.
+    #[inline]
     pub fn u64_raw(&mut self) -> Result<u64, DecodeError> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
     /// Takes a count of elements that need at least `least` bytes each.
+    #[inline]
     pub(crate) fn count(&mut self, least: u64) -> Result<usize, DecodeError> {
-        let start = self.offset;
         let count = self.u32()?;
-        let left = self.rest().len();
-        if u64::from(count) * least > left as u64 {
-            return Err(DecodeError::new(start, DecodeErrorKind::Count { count: count.into(), left }));
+        if u64::from(count) * least > self.rest.len() as u64 {
+            return self.too_many(count.into(), 4);
         }
         Ok(count as usize)
+    }
+
+    /// The error for a count that took `size` bytes.
+    #[cold]
+    fn too_many<T>(&self, count: u64, size: usize) -> Result<T, DecodeError> {
+        Err(DecodeError::new(self.offset() - size, DecodeErrorKind::Count { count, left: self.rest.len() }))
     }
 
     /// Takes the version byte 131.
@@ -167,7 +205,7 @@ impl<'a> Reader<'a> {
     pub fn version(&mut self) -> Result<(), DecodeError> {
         match self.peek_tag()? {
             tag::VERSION => {
-                self.offset += 1;
+                self.pass(1);
                 Ok(())
             }
             other => self.fail(DecodeErrorKind::Version(other)),
@@ -178,23 +216,48 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the next term is no atom, or one that is too long or not UTF-8.
+    #[inline]
     pub fn atom(&mut self) -> Result<Atom, DecodeError> {
-        if let &[tag::ATOM_CACHE_REF, index, ..] = self.rest()
-            && let Some(atom) = self.atoms.get(usize::from(index))
+        if let [tag::ATOM_CACHE_REF, index, rest @ ..] = self.rest
+            && let Some(atom) = self.atoms.get(usize::from(*index))
         {
-            self.offset += 2;
+            self.go_on(rest);
             return Ok(atom.clone());
         }
-        let start = self.clone();
-        let text = self.atom_text()?;
-        Atom::new(text).or_else(|_| start.fail(DecodeErrorKind::Invalid(ATOM_TOO_LONG)))
+        Ok(Atom::of_checked(&self.atom_text()?))
+    }
+
+    /// Where this was when `rest` was left.
+    #[cold]
+    pub(crate) fn back_at(&self, rest: &'a [u8]) -> Self {
+        Self { rest, ..*self }
     }
 
     /// Takes an atom as its text, which is copied only where it is latin-1 beyond ASCII.
     ///
     /// # Errors
     /// As [`atom`](Self::atom).
+    #[inline]
     pub fn atom_text(&mut self) -> Result<Cow<'a, str>, DecodeError> {
+        let (len, utf8, rest) = match self.rest {
+            [tag::SMALL_ATOM_UTF8, len, rest @ ..] => (usize::from(*len), true, rest),
+            [tag::ATOM, high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), false, rest),
+            _ => return self.rare_atom_text(),
+        };
+        if len <= MAX_ATOM_CHARACTERS
+            && let Some((text, rest)) = rest.split_at_checked(len)
+            && let Ok(text) = std::str::from_utf8(text)
+            && (utf8 || text.is_ascii())
+        {
+            self.go_on(rest);
+            return Ok(Cow::Borrowed(text));
+        }
+        self.rare_atom_text()
+    }
+
+    /// As [`atom_text`](Self::atom_text), for all tags, and the errors.
+    #[inline(never)]
+    fn rare_atom_text(&mut self) -> Result<Cow<'a, str>, DecodeError> {
         let start = self.clone();
         let (len, utf8) = match self.u8()? {
             tag::ATOM_CACHE_REF => {
@@ -225,40 +288,58 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
+    /// Whether an atom comes next.
+    #[inline]
+    pub(crate) fn is_at_atom(&self) -> bool {
+        matches!(
+            self.rest.first(),
+            Some(&(tag::ATOM | tag::SMALL_ATOM_UTF8 | tag::ATOM_UTF8 | tag::SMALL_ATOM | tag::ATOM_CACHE_REF))
+        )
+    }
+
     /// Starts a tuple: its arity; then come its elements.
     ///
     /// # Errors
     /// When the next term is no tuple, or announces more elements than there are bytes.
+    #[inline]
     pub fn tuple(&mut self) -> Result<usize, DecodeError> {
-        match self.peek_tag()? {
-            tag::SMALL_TUPLE => {
-                self.offset += 1;
-                let arity = usize::from(self.u8()?);
-                let left = self.rest().len();
-                if arity > left {
-                    return self.fail(DecodeErrorKind::Count { count: arity as u64, left });
-                }
-                Ok(arity)
+        match self.rest {
+            [tag::SMALL_TUPLE, arity, rest @ ..] => {
+                self.go_on(rest);
+                let arity = usize::from(*arity);
+                if arity > rest.len() { self.too_many(arity as u64, 0) } else { Ok(arity) }
             }
-            tag::LARGE_TUPLE => {
-                self.offset += 1;
+            [tag::LARGE_TUPLE, rest @ ..] => {
+                self.go_on(rest);
                 self.count(1)
             }
-            _ => self.unexpected("a tuple"),
+            [tag::SMALL_TUPLE] => {
+                self.go_on(&[]);
+                self.cut_off(1)
+            }
+            _ => self.no("a tuple"),
         }
+    }
+
+    /// The error for a term of another kind, or for none.
+    #[cold]
+    fn no<T>(&self, expected: &'static str) -> Result<T, DecodeError> {
+        self.peek_tag()?;
+        self.unexpected(expected)
     }
 
     /// Starts a tuple that must have `arity` elements.
     ///
     /// # Errors
     /// As [`tuple`](Self::tuple), and for another arity.
+    #[inline]
     pub fn tuple_of(&mut self, arity: usize) -> Result<(), DecodeError> {
-        let start = self.clone();
+        let start = self.rest;
         match self.tuple()? {
             found if found == arity => Ok(()),
-            found => start.fail(DecodeErrorKind::Unexpected {
-                expected: format!("a tuple of {arity}"),
-                found: format!("a tuple of {found}"),
+            found => self.back_at(start).fail(DecodeErrorKind::Unexpected {
+                expected: format!("a tuple of {arity}").into(),
+                found: format!("a tuple of {found}").into(),
             }),
         }
     }
@@ -269,17 +350,18 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When the next term is no such list; a compact byte list is one that
     /// [`byte_list`](Self::byte_list) takes.
+    #[inline]
     pub fn list(&mut self) -> Result<Option<usize>, DecodeError> {
-        match self.peek_tag()? {
-            tag::NIL => {
-                self.offset += 1;
+        match self.rest {
+            [tag::NIL, rest @ ..] => {
+                self.go_on(rest);
                 Ok(None)
             }
-            tag::LIST => {
-                self.offset += 1;
+            [tag::LIST, rest @ ..] => {
+                self.go_on(rest);
                 self.count(1).map(Some)
             }
-            _ => self.unexpected("a list"),
+            _ => self.no("a list"),
         }
     }
 
@@ -287,11 +369,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the next term is something else.
+    #[inline]
     pub fn byte_list(&mut self) -> Result<&'a [u8], DecodeError> {
-        if self.peek_tag()? != tag::STRING {
-            return self.unexpected("a list of bytes");
-        }
-        self.offset += 1;
+        let [tag::STRING, rest @ ..] = self.rest else { return self.no("a list of bytes") };
+        self.go_on(rest);
         let len = self.u16()?;
         self.take(len.into())
     }
@@ -300,11 +381,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the next term is something else.
+    #[inline]
     pub fn nil(&mut self) -> Result<(), DecodeError> {
-        if self.peek_tag()? != tag::NIL {
-            return self.unexpected("the end of the list");
-        }
-        self.offset += 1;
+        let [tag::NIL, rest @ ..] = self.rest else { return self.no("the end of the list") };
+        self.go_on(rest);
         Ok(())
     }
 
@@ -312,11 +392,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the next term is no map, or announces more than there are bytes for.
+    #[inline]
     pub fn map(&mut self) -> Result<usize, DecodeError> {
-        if self.peek_tag()? != tag::MAP {
-            return self.unexpected("a map");
-        }
-        self.offset += 1;
+        let [tag::MAP, rest @ ..] = self.rest else { return self.no("a map") };
+        self.go_on(rest);
         self.count(2)
     }
 
@@ -324,11 +403,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the next term is something else.
+    #[inline]
     pub fn binary(&mut self) -> Result<&'a [u8], DecodeError> {
-        if self.peek_tag()? != tag::BINARY {
-            return self.unexpected("a binary");
-        }
-        self.offset += 1;
+        let [tag::BINARY, rest @ ..] = self.rest else { return self.no("a binary") };
+        self.go_on(rest);
         let len = self.count(1)?;
         self.take(len)
     }
@@ -338,12 +416,14 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the next term is something else.
+    #[inline]
     pub fn bytes(&mut self) -> Result<Bytes, DecodeError> {
         let slice = self.binary()?;
         Ok(self.share(slice))
     }
 
     /// `slice`, which has to come from this reader, as shared bytes.
+    #[inline]
     pub(crate) fn share(&self, slice: &'a [u8]) -> Bytes {
         match self.shared {
             Some(shared) if !slice.is_empty() => shared.slice_ref(slice),
@@ -361,7 +441,7 @@ impl<'a> Reader<'a> {
             return Ok((self.binary()?, 8));
         }
         let start = self.clone();
-        self.offset += 1;
+        self.pass(1);
         let len = self.count(1)?;
         let bits = self.u8()?;
         let bytes = self.take(len)?;
@@ -376,7 +456,7 @@ impl<'a> Reader<'a> {
 const ATOM_TOO_LONG: &str = "an atom has more than 255 characters";
 
 /// What a tag stands for, in words.
-pub(crate) fn describe(tag: u8) -> String {
+pub(crate) fn describe(tag: u8) -> Cow<'static, str> {
     match tag {
         tag::ATOM_CACHE_REF | tag::ATOM | tag::SMALL_ATOM | tag::ATOM_UTF8 | tag::SMALL_ATOM_UTF8 => "an atom",
         tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG => "an integer",
@@ -394,7 +474,7 @@ pub(crate) fn describe(tag: u8) -> String {
         tag::MAP => "a map",
         tag::RECORD => "a native record",
         tag::COMPRESSED => "a compressed term",
-        other => return format!("tag {other}"),
+        other => return format!("tag {other}").into(),
     }
-    .to_owned()
+    .into()
 }

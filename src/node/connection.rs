@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,7 @@ pub(crate) struct Connection {
     pub(crate) since: Instant,
     /// Processes that may have links, monitors or spawn requests over this connection; `None` once it
     /// is lost, so that none is added that nobody would clean up.
-    involved: Mutex<Option<HashSet<u32>>>,
+    involved: Mutex<Option<HashSet<u32, RandomState>>>,
     /// Cancelled when everybody has been told that it is gone.
     pub(crate) gone: CancellationToken,
 }
@@ -39,7 +40,7 @@ impl Connection {
         flags: Flags,
         channel: Channel,
     ) -> Self {
-        let involved = Mutex::new(Some(HashSet::new()));
+        let involved = Mutex::new(Some(HashSet::default()));
         let since = Instant::now();
         Self { id, name, creation, hidden, flags, channel, since, involved, gone: CancellationToken::new() }
     }
@@ -56,7 +57,7 @@ impl Connection {
     }
 
     /// Those who have to hear of the end; only once.
-    pub(crate) fn take_involved(&self) -> HashSet<u32> {
+    pub(crate) fn take_involved(&self) -> HashSet<u32, RandomState> {
         self.involved.lock().take().unwrap_or_default()
     }
 

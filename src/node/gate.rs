@@ -16,6 +16,7 @@ use super::events::NodeEvent;
 use super::inbound::Inbound;
 use super::message::Target;
 use super::peers::Wanted;
+use super::send::node_name;
 use crate::net::channel::{self, ChannelConfig, CloseReason, HiddenPeer};
 use crate::net::{self, AttemptId, ConnectError, DialOptions, DialTarget, EpmdMode, Established, Gatekeeper, Verdict};
 use crate::proto::{Cookie, LocalIdentity, NodeName};
@@ -52,12 +53,15 @@ impl Core {
 
     /// The connection to the node of a target, which is made if there is none.
     pub(crate) async fn connection_for(self: &Arc<Self>, target: &Target) -> Result<Arc<Connection>, SendError> {
-        let Some(node) = self.home(target)? else { return Err(SendError::NoConnection(self.name.clone())) };
-        match self.peers.get(node.as_atom()) {
-            Some(connection) => Ok(connection),
-            None if self.config.auto_connect => Ok(self.connect(&DialTarget::from(node)).await?),
-            None => Err(SendError::NoConnection(node)),
+        let Some(node) = self.home(target) else { return Err(SendError::NoConnection(self.name.clone())) };
+        if let Some(connection) = self.peers.get(node) {
+            return Ok(connection);
         }
+        let node = node_name(node)?;
+        if !self.config.auto_connect {
+            return Err(SendError::NoConnection(node));
+        }
+        Ok(self.connect(&DialTarget::from(node)).await?)
     }
 
     async fn dial(self: Arc<Self>, target: DialTarget, attempt: AttemptId, replaced: CancellationToken) {

@@ -26,7 +26,7 @@ pub(crate) struct Inbound {
 /// when the reader pauses or something else has to keep its place behind them.
 #[derive(Default)]
 struct Batch {
-    to: Option<Recipient>,
+    to: Option<Arc<Recipient>>,
     entry: Option<Arc<Entry>>,
     /// What [`Table::names_version`](super::table::Table::names_version) was when `entry` was looked up.
     names: u64,
@@ -34,17 +34,18 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, core: &Core, to: Recipient, payload: Payload) {
-        if self.to.as_ref() != Some(&to) || self.is_stale(core) {
+    fn add(&mut self, core: &Core, to: Arc<Recipient>, payload: Payload) {
+        let is_same = self.to.as_ref().is_some_and(|last| Arc::ptr_eq(last, &to) || *last == to);
+        if !is_same || self.is_stale(core) {
             self.flush();
             self.names = core.table.names_version();
-            self.entry = match &to {
+            self.entry = match &*to {
                 Recipient::Pid(pid) => core.table.by_pid(pid),
                 Recipient::Name(name) => core.table.by_name(name),
                 Recipient::Alias(alias) => core.table.by_alias(alias),
             };
             // An alias may be good for one message only.
-            self.to = if matches!(to, Recipient::Alias(_)) { None } else { Some(to) };
+            self.to = if matches!(*to, Recipient::Alias(_)) { None } else { Some(to) };
         }
         if self.entry.is_some() {
             self.payloads.push(payload);

@@ -32,7 +32,7 @@ struct Queue {
 
 /// A message as it waits.
 #[derive(Debug)]
-enum Mail {
+pub(crate) enum Mail {
     Sent(Payload),
     Other(Box<Message>),
 }
@@ -47,6 +47,7 @@ impl From<Message> for Mail {
 }
 
 impl From<Mail> for Message {
+    #[inline]
     fn from(mail: Mail) -> Self {
         match mail {
             Mail::Sent(payload) => Self::Sent(payload),
@@ -114,29 +115,36 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// The next message; `None` when the mailbox is closed.
-    pub(crate) fn poll(&mut self, mailbox: &Mailbox, context: &mut Context<'_>) -> Poll<Option<Message>> {
+    #[inline]
+    pub(crate) fn poll(&mut self, mailbox: &Mailbox, context: &mut Context<'_>) -> Poll<Option<Mail>> {
         // A process that finds a message each time gives way to others now and then, as with any other channel.
         let coop = ready!(tokio::task::coop::poll_proceed(context));
-        if self.batch.is_empty() {
-            let mut queue = mailbox.queue.lock();
-            if queue.closed {
-                return Poll::Ready(None);
-            }
-            if queue.mails.is_empty() {
-                match &mut queue.waiting {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    none => *none = Some(context.waker().clone()),
-                }
-                return Poll::Pending;
-            }
-            self.take(mailbox, &mut queue);
+        if self.batch.is_empty() && !ready!(self.refill(mailbox, context)) {
+            return Poll::Ready(None);
         }
         coop.made_progress();
         Poll::Ready(self.pop(mailbox))
     }
 
+    /// Waits until there is something to take, and takes it; false when the mailbox is closed.
+    fn refill(&mut self, mailbox: &Mailbox, context: &mut Context<'_>) -> Poll<bool> {
+        let mut queue = mailbox.queue.lock();
+        if queue.closed {
+            return Poll::Ready(false);
+        }
+        if queue.mails.is_empty() {
+            match &mut queue.waiting {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        self.take(mailbox, &mut queue);
+        Poll::Ready(true)
+    }
+
     /// The next message that is there.
-    pub(crate) fn try_pop(&mut self, mailbox: &Mailbox) -> Option<Message> {
+    pub(crate) fn try_pop(&mut self, mailbox: &Mailbox) -> Option<Mail> {
         if self.batch.is_empty() {
             self.take(mailbox, &mut mailbox.queue.lock());
         }
@@ -152,11 +160,12 @@ impl Inbox {
         mailbox.out.fetch_add(self.batch.len() as u64, Ordering::Relaxed);
     }
 
-    fn pop(&mut self, mailbox: &Mailbox) -> Option<Message> {
+    #[inline]
+    fn pop(&mut self, mailbox: &Mailbox) -> Option<Mail> {
         let mail = self.batch.pop_front();
         // Nobody else writes it.
         mailbox.taken.store(self.batch.len(), Ordering::Relaxed);
-        mail.map(Into::into)
+        mail
     }
 }
 
@@ -185,8 +194,8 @@ mod tests {
         Payload::from_term(&Term::from(number)).unwrap()
     }
 
-    fn number(message: Option<Message>) -> Option<i64> {
-        message.map(|message| message.decode().unwrap())
+    fn number(mail: Option<Mail>) -> Option<i64> {
+        mail.map(|mail| Message::from(mail).decode().unwrap())
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use crate::proto::NodeName;
 #[derive(Default)]
 pub(crate) struct Peers {
     /// For sending: connections that are up, by the name of the node.
-    up: DashMap<Atom, Arc<Connection>>,
+    up: DashMap<Atom, Arc<Connection>, RandomState>,
     states: Mutex<HashMap<NodeName, Peer>>,
     next: AtomicU64,
 }

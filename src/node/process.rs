@@ -64,10 +64,11 @@ impl Process {
     /// # Errors
     /// When the process has been ended by a signal.
     pub async fn recv(&mut self) -> Result<Message, Ended> {
-        if let Some(message) = self.kept.pop_front() {
-            return Ok(message);
-        }
-        self.next().await
+        poll_fn(|context| match self.kept.pop_front() {
+            Some(message) => Poll::Ready(Ok(message)),
+            None => self.poll_next(context),
+        })
+        .await
     }
 
     /// The next message, if one comes in time.
@@ -92,7 +93,7 @@ impl Process {
         if self.entry.is_dead() {
             return Err(self.ended());
         }
-        Ok(self.inbox.try_pop(&self.entry.mailbox))
+        Ok(self.inbox.try_pop(&self.entry.mailbox).map(Into::into))
     }
 
     /// Selective receive: the first message for which `select` gives something. The others stay, in
@@ -119,12 +120,15 @@ impl Process {
         poll_fn(|context| self.poll_next(context)).await
     }
 
+    #[inline]
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Ended>> {
         if self.entry.is_dead() {
             return Poll::Ready(Err(self.ended()));
         }
-        let message = ready!(self.inbox.poll(&self.entry.mailbox, context));
-        Poll::Ready(message.ok_or_else(|| self.ended()))
+        match ready!(self.inbox.poll(&self.entry.mailbox, context)) {
+            Some(mail) => Poll::Ready(Ok(mail.into())),
+            None => Poll::Ready(Err(self.ended())),
+        }
     }
 
     fn ended(&self) -> Ended {
@@ -225,7 +229,7 @@ impl Process {
                 None => ProcRef::Pid(Pid { node: alias.node.clone(), id: 0, serial: 0, creation: alias.creation }),
             },
         };
-        if self.core.home(&object)?.is_none() {
+        if self.core.home(&object).is_none() {
             self.core.monitor_local(&self.entry, object, wire, reference);
             return Ok(());
         }
@@ -261,7 +265,7 @@ impl Process {
         }
         let mine = |message: &Message| matches!(message, Message::Down { reference: down, .. } if down == reference);
         while let Some(message) = self.inbox.try_pop(&self.entry.mailbox) {
-            self.kept.push_back(message);
+            self.kept.push_back(message.into());
         }
         self.kept.retain(|message| !mine(message));
     }

@@ -1,5 +1,9 @@
 //! Sending: the sender encodes, and queues what it encoded for the writer of the connection.
+//!
+//! A task that only sends lets others run now and then (`consume_budget`), as every task of tokio that waits for
+//! something does: the receiver, or the writer. What is rare has its future in a box, so that a send is a small one.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,9 +13,17 @@ use super::core::Core;
 use super::error::SendError;
 use super::message::{Message, Target};
 use super::reason::Reason;
-use crate::etf::{self, EncodeError, Encoder, Payload, Pid};
-use crate::net::channel::SendRefused;
-use crate::proto::{Control, ExitTarget, Outgoing};
+use crate::etf::{self, Atom, Payload, Pid};
+use crate::net::channel::Refusal;
+use crate::proto::{Address, Control, ExitTarget, NodeName, Outgoing};
+
+thread_local! {
+    /// What the last message of this thread was made in.
+    static SCRATCH: Cell<Option<Box<Outgoing>>> = const { Cell::new(None) };
+}
+
+/// A larger buffer is not kept for the next message.
+const KEPT_ROOM: usize = 16 << 10;
 
 pub(crate) async fn send<T: Serialize + ?Sized>(
     core: &Arc<Core>,
@@ -19,13 +31,20 @@ pub(crate) async fn send<T: Serialize + ?Sized>(
     to: Target,
     message: &T,
 ) -> Result<(), SendError> {
-    if core.home(&to)?.is_none() {
-        deliver(core, &to, etf::to_payload(message)?);
-        return Ok(());
+    tokio::task::coop::consume_budget().await;
+    let connection = match core.home(&to).map(|node| core.peers.get(node)) {
+        None => return deliver(core, &to, etf::to_payload(message)?),
+        Some(Some(connection)) => connection,
+        Some(None) => Box::pin(core.connection_for(&to)).await?,
+    };
+    let write = |outgoing: &mut Outgoing| {
+        outgoing.make(from, address(&to), connection.flags, |encoder| etf::serialize_into(message, encoder))
+    };
+    match offer(&connection, write)? {
+        Offered::Taken => Ok(()),
+        Offered::Lost => Err(lost(&connection)),
+        Offered::Busy(outgoing) => Box::pin(wait(connection, outgoing)).await,
     }
-    let connection = core.connection_for(&to).await?;
-    let outgoing = encode(&connection, from, to, |encoder| etf::serialize_into(message, encoder))?;
-    queue(&connection, outgoing).await
 }
 
 pub(crate) fn try_send<T: Serialize + ?Sized>(
@@ -34,45 +53,40 @@ pub(crate) fn try_send<T: Serialize + ?Sized>(
     to: &Target,
     message: &T,
 ) -> Result<(), SendError> {
-    let Some(node) = core.home(to)? else {
-        deliver(core, to, etf::to_payload(message)?);
-        return Ok(());
+    let Some(connection) = connected(core, to)? else {
+        return deliver(core, to, etf::to_payload(message)?);
     };
-    let Some(connection) = core.peers.get(node.as_atom()) else { return Err(SendError::NoConnection(node)) };
-    let outgoing = encode(&connection, from, to.clone(), |encoder| etf::serialize_into(message, encoder))?;
-    try_queue(&connection, outgoing)
+    let made = offer(&connection, |outgoing| {
+        outgoing.make(from, address(to), connection.flags, |encoder| etf::serialize_into(message, encoder))
+    })?;
+    refuse(&connection, made)
 }
 
 pub(crate) fn try_forward(core: &Core, from: &Pid, to: &Target, payload: &Payload) -> Result<(), SendError> {
-    let Some(node) = core.home(to)? else {
-        deliver(core, to, payload.clone());
-        return Ok(());
+    let Some(connection) = connected(core, to)? else {
+        return deliver(core, to, payload.clone());
     };
-    let Some(connection) = core.peers.get(node.as_atom()) else { return Err(SendError::NoConnection(node)) };
-    let outgoing = Outgoing::with_term_bytes(&control(from, to.clone()), connection.flags, payload)?;
-    try_queue(&connection, outgoing)
-}
-
-fn try_queue(connection: &Connection, outgoing: Outgoing) -> Result<(), SendError> {
-    connection.channel.try_send(outgoing).map_err(|refused| match refused {
-        SendRefused::Busy(_) => SendError::Busy(connection.name.clone()),
-        SendRefused::Closed(_) => SendError::ConnectionLost(connection.name.clone()),
-    })
+    let made = offer(&connection, |outgoing| outgoing.make_of(from, address(to), connection.flags, payload))?;
+    refuse(&connection, made)
 }
 
 pub(crate) async fn forward(core: &Arc<Core>, from: &Pid, to: Target, payload: &Payload) -> Result<(), SendError> {
-    if core.home(&to)?.is_none() {
-        deliver(core, &to, payload.clone());
-        return Ok(());
+    tokio::task::coop::consume_budget().await;
+    let connection = match core.home(&to).map(|node| core.peers.get(node)) {
+        None => return deliver(core, &to, payload.clone()),
+        Some(Some(connection)) => connection,
+        Some(None) => Box::pin(core.connection_for(&to)).await?,
+    };
+    match offer(&connection, |outgoing| outgoing.make_of(from, address(&to), connection.flags, payload))? {
+        Offered::Taken => Ok(()),
+        Offered::Lost => Err(lost(&connection)),
+        Offered::Busy(outgoing) => Box::pin(wait(connection, outgoing)).await,
     }
-    let connection = core.connection_for(&to).await?;
-    let outgoing = Outgoing::with_term_bytes(&control(from, to), connection.flags, payload)?;
-    queue(&connection, outgoing).await
 }
 
 pub(crate) async fn exit2(core: &Arc<Core>, from: &Pid, to: &Pid, reason: &Reason) -> Result<(), SendError> {
     let target = Target::Pid(to.clone());
-    if core.home(&target)?.is_none() {
+    if core.home(&target).is_none() {
         if let Some(entry) = core.table.by_pid(to) {
             core.exit2(from, &entry, reason);
         }
@@ -84,32 +98,75 @@ pub(crate) async fn exit2(core: &Arc<Core>, from: &Pid, to: &Pid, reason: &Reaso
     Ok(())
 }
 
-async fn queue(connection: &Arc<Connection>, outgoing: Outgoing) -> Result<(), SendError> {
-    connection.channel.send(outgoing).await.map_err(|_| SendError::ConnectionLost(connection.name.clone()))
+/// The name of a node that a pid or an alias names.
+///
+/// # Errors
+/// When no node can have it.
+pub(crate) fn node_name(node: &Atom) -> Result<NodeName, SendError> {
+    NodeName::try_from(node).map_err(|error| SendError::Target(error.into()))
 }
 
-fn encode(
-    connection: &Connection,
-    from: &Pid,
-    to: Target,
-    write: impl FnOnce(&mut Encoder<'_>) -> Result<(), EncodeError>,
-) -> Result<Outgoing, EncodeError> {
-    Outgoing::with_payload(&control(from, to), connection.flags, write)
+/// The connection to the node of a target, `None` where that is this node.
+fn connected(core: &Core, to: &Target) -> Result<Option<Arc<Connection>>, SendError> {
+    let Some(node) = core.home(to) else { return Ok(None) };
+    match core.peers.get(node) {
+        Some(connection) => Ok(Some(connection)),
+        None => Err(SendError::NoConnection(node_name(node)?)),
+    }
 }
 
-fn control(from: &Pid, to: Target) -> Control {
-    let from = from.clone();
+/// What became of a message that was offered to a connection.
+enum Offered {
+    Taken,
+    /// Too much is queued; here it is again.
+    Busy(Box<Outgoing>),
+    Lost,
+}
+
+/// Makes a message and queues it, in buffers of this thread that serve again.
+fn offer<E>(connection: &Connection, make: impl FnOnce(&mut Outgoing) -> Result<(), E>) -> Result<Offered, E> {
+    let mut outgoing = SCRATCH.take().unwrap_or_default();
+    make(&mut outgoing)?;
+    let offered = match connection.channel.offer(&mut outgoing) {
+        Ok(()) => Offered::Taken,
+        Err(Refusal::Closed) => Offered::Lost,
+        Err(Refusal::Busy) => return Ok(Offered::Busy(outgoing)),
+    };
+    if outgoing.room() <= KEPT_ROOM {
+        SCRATCH.set(Some(outgoing));
+    }
+    Ok(offered)
+}
+
+/// Queues a message when there is room for it again.
+async fn wait(connection: Arc<Connection>, outgoing: Box<Outgoing>) -> Result<(), SendError> {
+    connection.channel.send(*outgoing).await.map_err(|_| lost(&connection))
+}
+
+fn lost(connection: &Connection) -> SendError {
+    SendError::ConnectionLost(connection.name.clone())
+}
+
+fn refuse(connection: &Connection, offered: Offered) -> Result<(), SendError> {
+    match offered {
+        Offered::Taken => Ok(()),
+        Offered::Lost => Err(lost(connection)),
+        Offered::Busy(_) => Err(SendError::Busy(connection.name.clone())),
+    }
+}
+
+fn address(to: &Target) -> Address<'_> {
     match to {
-        Target::Pid(to) => Control::Send { from: Some(from), to },
-        Target::Name(to) | Target::NameOn(to, _) => Control::RegSend { from, to },
-        Target::Alias(to) => Control::AliasSend { from, to },
+        Target::Pid(to) => Address::Pid(to),
+        Target::Name(to) | Target::NameOn(to, _) => Address::Name(to),
+        Target::Alias(to) => Address::Alias(to),
     }
 }
 
 /// Puts a message into the mailbox of a process of this node; one for nobody vanishes, as in Erlang.
-pub(crate) fn deliver(core: &Core, to: &Target, payload: Payload) {
+fn deliver(core: &Core, to: &Target, payload: Payload) -> Result<(), SendError> {
     let entry = match to {
-        Target::Pid(pid) => core.table.by_pid(pid),
+        Target::Pid(pid) => core.table.by_own_pid(pid),
         Target::Name(name) | Target::NameOn(name, _) => core.table.by_name(name),
         Target::Alias(alias) => core.table.by_alias(alias),
     };
@@ -119,4 +176,5 @@ pub(crate) fn deliver(core: &Core, to: &Target, payload: Payload) {
         }
         None => tracing::trace!(?to, "a message for nobody"),
     }
+    Ok(())
 }

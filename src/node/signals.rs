@@ -12,8 +12,8 @@ use super::core::Core;
 use super::message::{Message, Target};
 use super::reason::Reason;
 use super::table::{Entry, Link, Monitor, Watcher};
-use crate::etf::{Pid, Ref};
-use crate::proto::{Control, Flags, NodeName, ProcRef};
+use crate::etf::{Atom, Pid, Ref};
+use crate::proto::{Control, Flags, ProcRef};
 
 /// Processes that are about to end, and why.
 type Ending = Vec<(Arc<Entry>, Reason)>;
@@ -367,21 +367,15 @@ impl Core {
         }
     }
 
-    /// Where a target is: `None` on this node, else the name of its node.
-    ///
-    /// # Errors
-    /// When a pid names a node that cannot be one.
-    pub(crate) fn home(&self, target: &Target) -> Result<Option<NodeName>, super::SendError> {
+    /// Where a target is: `None` on this node, else the name that its node is said to have.
+    pub(crate) fn home<'a>(&self, target: &'a Target) -> Option<&'a Atom> {
         let node = match target {
             Target::Pid(pid) => &pid.node,
             Target::Alias(alias) => &alias.node,
-            Target::Name(_) => return Ok(None),
+            Target::Name(_) => return None,
             Target::NameOn(_, node) => node.as_atom(),
         };
-        if node == self.name.as_atom() {
-            return Ok(None);
-        }
-        NodeName::try_from(node).map(Some).map_err(|error| super::SendError::Target(error.into()))
+        (node != self.name.as_atom()).then_some(node)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -114,13 +115,13 @@ impl std::fmt::Debug for Entry {
 pub(crate) struct Table {
     node: Atom,
     creation: Creation,
-    processes: DashMap<u32, Arc<Entry>>,
-    names: DashMap<Atom, Arc<Entry>>,
+    processes: DashMap<u32, Arc<Entry>, RandomState>,
+    names: DashMap<Atom, Arc<Entry>, RandomState>,
     /// Grows whenever a name gets or loses a holder.
     names_version: AtomicU64,
-    aliases: DashMap<Ref, Alias>,
+    aliases: DashMap<Ref, Alias, RandomState>,
     /// Who is watched under a name by whom: the name may have another holder when the watcher stops.
-    watched_by_name: DashMap<Ref, u32>,
+    watched_by_name: DashMap<Ref, u32, RandomState>,
     next_pid: AtomicU64,
     next_ref: AtomicU64,
     /// Last word of every reference of this life, so that guesses at references do not hit.
@@ -138,11 +139,11 @@ impl Table {
         Self {
             node,
             creation,
-            processes: DashMap::new(),
-            names: DashMap::new(),
+            processes: DashMap::default(),
+            names: DashMap::default(),
             names_version: AtomicU64::new(0),
-            aliases: DashMap::new(),
-            watched_by_name: DashMap::new(),
+            aliases: DashMap::default(),
+            watched_by_name: DashMap::default(),
             next_pid: AtomicU64::new(0),
             next_ref: AtomicU64::new(1),
             ref_salt,
@@ -189,11 +190,16 @@ impl Table {
 
     /// The process with this pid, where it is one of this node and alive.
     pub(crate) fn by_pid(&self, pid: &Pid) -> Option<Arc<Entry>> {
-        if !self.is_own(pid) {
+        if pid.node == self.node { self.by_own_pid(pid) } else { None }
+    }
+
+    /// The same for a pid that is known to name this node.
+    pub(crate) fn by_own_pid(&self, pid: &Pid) -> Option<Arc<Entry>> {
+        if pid.creation != self.creation {
             return None;
         }
         let entry = self.processes.get(&key(pid))?;
-        (entry.pid == *pid).then(|| entry.clone())
+        (entry.pid.id == pid.id && entry.pid.serial == pid.serial).then(|| entry.clone())
     }
 
     /// The process with this number ([`key`]).

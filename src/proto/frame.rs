@@ -11,9 +11,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Payload, Reader, tag, validate};
 
 use super::atom_cache::CacheIn;
-use super::control::{Control, ControlError, Incoming, Parsed, ParsedSent, Sent, parse_sent};
+use super::control::{Control, ControlError, Incoming, Parsed, Sent};
 use super::flags::Flags;
 use super::fragment::{FragmentError, Sequences};
+use super::routes::{Route, Routes};
 
 /// The receiving half of a connection, apart from the socket: takes bytes, gives messages.
 ///
@@ -25,6 +26,7 @@ pub struct FrameReader {
     limits: Limits,
     buf: BytesMut,
     cache: CacheIn,
+    routes: Routes,
     sequences: Sequences,
 }
 
@@ -72,6 +74,7 @@ impl FrameReader {
             limits: terms,
             buf: leftover,
             cache: CacheIn::new(),
+            routes: Routes::default(),
             sequences: Sequences::new(max_sequences, max_sequence_bytes, max_frame),
         }
     }
@@ -125,7 +128,7 @@ impl FrameReader {
         };
         // The usual message is looked at where it is, and only its payload is cut out.
         let terms = packet.get(at..).unwrap_or_default();
-        if let Some(ParsedSent { from, to, len: control_len }) = parse_sent(terms, atoms.as_deref().unwrap_or_default())
+        if let Some(Route { from, to, len: control_len }) = self.routes.find(terms, atoms.as_ref())
             && let Some(start) = payload_start(terms, control_len, self.form)
             && let Ok(measured) = validate(
                 terms.get(start..).unwrap_or_default(),
@@ -196,7 +199,7 @@ impl FrameReader {
         // A BEAM tolerates bytes behind the payload.
         let payload = Payload::new(rest.slice(..len), atoms);
         Ok(match control.into_sent() {
-            Ok((to, from)) => Frame::Sent(Sent { to, from, payload }),
+            Ok((to, from)) => Frame::Sent(Sent { to: Arc::new(to), from, payload }),
             Err(control) => Frame::Signal(Box::new(Incoming { control, payload: Some(payload) })),
         })
     }

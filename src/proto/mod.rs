@@ -15,12 +15,15 @@ pub mod handshake;
 mod liveness;
 mod name;
 mod outbox;
+mod outgoing;
+mod routes;
 
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod wire_tests;
 
+pub(crate) use control::Address;
 pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, Recipient, Sent, SpawnOptions};
 pub use cookie::{Cookie, CookieError, DIGEST_LEN, MAX_COOKIE_LEN};
 pub use flags::Flags;
@@ -29,4 +32,5 @@ pub use frame::{Frame, FrameLimits, FrameReader, ProtocolViolation};
 pub use handshake::{HandshakeError, LocalIdentity, Negotiated};
 pub use liveness::{Liveness, Progress, Verdict};
 pub use name::{NodeName, NodeNameError};
-pub use outbox::{Outbox, Outgoing, TooLarge};
+pub use outbox::{Outbox, TooLarge};
+pub use outgoing::Outgoing;

@@ -1,162 +1,20 @@
-//! What goes out: encoded messages, and the order and form in which they go on the wire.
+//! What goes out: the order and form in which encoded messages go on the wire.
 //!
-//! The task that sends a message encodes it ([`Outgoing`]); the writer of the connection only puts the
-//! header before it, whose atom cache depends on what went out before ([`Outbox`]). Messages of one
-//! process keep their order. One that is cut into fragments lets the messages of other processes pass
-//! between them.
+//! The task that sends a message encodes it ([`Outgoing`]) and puts it behind the others as a packet; only the
+//! header has to wait for its turn, as its atom cache depends on what goes out before. Messages of one process
+//! keep their order. One that is cut into fragments lets the messages of other processes pass between them.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::io::IoSlice;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::etf::{AtomRefs, CHAIN_FROM, DecodeError, Encoder, Payload, Pid, tag};
+use crate::etf::{CHAIN_FROM, tag};
 
 use super::atom_cache::CacheOut;
-use super::control::Control;
 use super::flags::Flags;
 use super::frame::{FIRST_FRAGMENT, Form, HEADER, NEXT_FRAGMENT, PASS_THROUGH};
-
-/// One encoded message, made by whoever sends it. Only its header is missing, which depends on what
-/// goes out before it.
-///
-/// It fits the connection whose flags it was made with, and no other.
-pub struct Outgoing {
-    atoms: AtomRefs,
-    /// Large binaries, and what stands before each.
-    chain: Vec<Bytes>,
-    /// What stands behind the last of them.
-    tail: BytesMut,
-    control_len: usize,
-    /// Whether the payload may be cut into fragments.
-    separate_payload: bool,
-    len: usize,
-    sequence: u64,
-}
-
-impl Outgoing {
-    /// A control message without payload.
-    pub fn signal(control: &Control, flags: Flags) -> Self {
-        debug_assert!(!control.has_payload(), "{} needs a payload", control.name());
-        Self::start(control, flags).finish()
-    }
-
-    /// A control message, and the payload that `write` encodes: exactly one term.
-    ///
-    /// # Errors
-    /// Those of `write`.
-    pub fn with_payload<E>(
-        control: &Control,
-        flags: Flags,
-        write: impl FnOnce(&mut Encoder<'_>) -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let mut message = Self::start(control, flags);
-        message.encode(flags, write)?;
-        Ok(message.finish())
-    }
-
-    /// A control message, and a payload that is encoded already, maybe with atoms of another
-    /// message's header. Large payloads and binaries stay shared.
-    ///
-    /// # Errors
-    /// When the payload is not a term, which cannot be where it came through a connection.
-    pub fn with_term_bytes(control: &Control, flags: Flags, payload: &Payload) -> Result<Self, DecodeError> {
-        let mut message = Self::start(control, flags);
-        let bytes = payload.bytes();
-        // Bytes that refer to no header are legal in any message.
-        if payload.atoms().is_empty() && bytes.len() >= CHAIN_FROM {
-            message.chain.push(message.tail.split().freeze());
-            message.chain.push(bytes.clone());
-        } else if payload.atoms().is_empty() {
-            message.tail.put_slice(bytes);
-        } else {
-            message.encode(flags, |enc| enc.payload(payload))?;
-        }
-        Ok(message.finish())
-    }
-
-    /// Says which process this comes from where the control message does not
-    /// ([`Control::sender`]): signals of one process keep their order on the wire.
-    #[must_use]
-    pub fn sent_by(mut self, sender: &Pid) -> Self {
-        self.sequence = sequence(Some(sender));
-        self
-    }
-
-    /// How many bytes it has, without its header.
-    #[expect(clippy::len_without_is_empty, reason = "a message is never empty")]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    fn start(control: &Control, flags: Flags) -> Self {
-        let mut message = Self {
-            atoms: AtomRefs::default(),
-            chain: Vec::new(),
-            tail: BytesMut::with_capacity(TYPICAL_MESSAGE),
-            control_len: 0,
-            separate_payload: control.payload_is_separate(flags),
-            len: 0,
-            sequence: sequence(control.sender()),
-        };
-        let pass_through = Form::of(flags).pass_through;
-        if pass_through {
-            message.tail.put_u8(tag::VERSION);
-        }
-        let Ok(()) = message.encode(flags, |enc| {
-            control.encode(flags, enc);
-            Ok::<(), std::convert::Infallible>(())
-        });
-        message.control_len = message.tail.len();
-        if pass_through && message.separate_payload {
-            message.tail.put_u8(tag::VERSION);
-        }
-        message
-    }
-
-    fn encode<E>(&mut self, flags: Flags, write: impl FnOnce(&mut Encoder<'_>) -> Result<(), E>) -> Result<(), E> {
-        let enc = if Form::of(flags).cache {
-            Encoder::with_atoms(&mut self.tail, &mut self.atoms)
-        } else {
-            Encoder::new(&mut self.tail)
-        };
-        write(&mut enc.chaining(&mut self.chain))
-    }
-
-    fn finish(mut self) -> Self {
-        self.len = self.chain.iter().map(Bytes::len).sum::<usize>() + self.tail.len();
-        self
-    }
-
-    /// The control term, and the rest.
-    fn into_parts(self) -> (Bytes, VecDeque<Bytes>) {
-        let mut parts: VecDeque<Bytes> = self.chain.into();
-        if !self.tail.is_empty() {
-            parts.push_back(self.tail.freeze());
-        }
-        let control = match parts.front_mut() {
-            Some(first) => first.split_to(self.control_len.min(first.len())),
-            None => Bytes::new(),
-        };
-        (control, parts)
-    }
-}
-
-impl fmt::Debug for Outgoing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Outgoing({} bytes)", self.len)
-    }
-}
-
-/// What names the fragments of a process's messages. Two processes may share a number: their messages
-/// then keep a common order.
-fn sequence(sender: Option<&Pid>) -> u64 {
-    match sender {
-        Some(pid) => FROM_A_PROCESS | u64::from(pid.serial) << 32 | u64::from(pid.id),
-        None => FROM_NOBODY,
-    }
-}
+use super::outgoing::Outgoing;
 
 /// The sending half of a connection, apart from the socket: takes messages, gives bytes.
 #[derive(Debug)]
@@ -206,7 +64,7 @@ impl Outbox {
             waiting: VecDeque::new(),
             tick: false,
             ready: VecDeque::new(),
-            tail: BytesMut::with_capacity(TAIL),
+            tail: BytesMut::new(),
             ready_bytes: 0,
             queued_bytes: 0,
             packets: 0,
@@ -217,13 +75,25 @@ impl Outbox {
     ///
     /// # Errors
     /// When the message is larger than a packet can be, on a connection without fragments.
-    pub fn push(&mut self, message: Outgoing) -> Result<(), TooLarge> {
+    pub fn push(&mut self, mut message: Outgoing) -> Result<(), TooLarge> {
+        self.put(&mut message)
+    }
+
+    /// Takes a message, and leaves its buffers where it can.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(crate) fn put(&mut self, message: &mut Outgoing) -> Result<(), TooLarge> {
         let len = message.len;
         if len > MAX_PACKET && !(self.form.fragments && message.separate_payload) {
             return Err(TooLarge { len });
         }
         self.queued_bytes += len;
-        self.queue.push_back(message);
+        if self.queue.is_empty() && self.lanes.is_empty() && !self.is_fragmented(message) {
+            self.whole(message);
+        } else {
+            self.queue.push_back(std::mem::take(message));
+        }
         Ok(())
     }
 
@@ -272,6 +142,16 @@ impl Outbox {
         self.flush_tail();
     }
 
+    /// Moves what [`fill`](Self::fill) has made ready behind `bytes`; how many bytes that are.
+    pub(crate) fn take_ready(&mut self, bytes: &mut VecDeque<Bytes>) -> usize {
+        if bytes.is_empty() {
+            std::mem::swap(&mut self.ready, bytes);
+        } else {
+            bytes.append(&mut self.ready);
+        }
+        std::mem::take(&mut self.ready_bytes)
+    }
+
     /// The bytes to write next, as many slices as there is room for; how many are set.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
@@ -304,7 +184,7 @@ impl Outbox {
             let line = if self.turns.len() < MAX_OPEN_SEQUENCES { &mut self.turns } else { &mut self.waiting };
             line.push_back(sequence);
         } else {
-            self.whole(message);
+            self.whole(&mut { message });
         }
     }
 
@@ -326,7 +206,7 @@ impl Outbox {
             }
             match lane.behind.pop_front() {
                 Some(message) if self.is_fragmented(&message) => lane.sequence = self.first_fragment(id, message),
-                Some(message) => self.whole(message),
+                Some(mut message) => self.whole(&mut message),
                 None => break,
             }
         }
@@ -338,8 +218,8 @@ impl Outbox {
         }
     }
 
-    fn whole(&mut self, message: Outgoing) {
-        let packet = self.open_packet();
+    fn whole(&mut self, message: &mut Outgoing) {
+        let packet = self.open_packet(message.tail.len().min(CHAIN_FROM));
         if self.form.pass_through {
             self.tail.put_u8(PASS_THROUGH);
         } else {
@@ -347,7 +227,7 @@ impl Outbox {
             self.cache.write(&message.atoms, &mut self.tail);
         }
         self.close_packet(packet, message.len);
-        for part in message.chain {
+        for part in message.chain.drain(..) {
             self.body(part);
         }
         // The usual message: copied behind the others, so that many of them are one slice.
@@ -355,24 +235,21 @@ impl Outbox {
             self.queued_bytes -= message.tail.len();
             self.ready_bytes += message.tail.len();
             self.tail.put_slice(&message.tail);
-            if self.tail.len() >= TAIL {
-                self.flush_tail();
-            }
         } else {
-            self.body(message.tail.freeze());
+            self.body(message.tail.split().freeze());
         }
     }
 
     fn first_fragment(&mut self, id: u64, message: Outgoing) -> Option<Sequence> {
         let payload_len = message.len - message.control_len;
         let count = payload_len.div_ceil(FRAGMENT) as u64;
-        let packet = self.open_packet();
+        let packet = self.open_packet(0);
         self.tail.put_slice(&[tag::VERSION, FIRST_FRAGMENT]);
         self.tail.put_u64(id);
         self.tail.put_u64(count);
         self.cache.write(&message.atoms, &mut self.tail);
         self.close_packet(packet, message.control_len + FRAGMENT.min(payload_len));
-        let (control, parts) = message.into_parts();
+        let (control, parts) = into_parts(message);
         self.body(control);
         let mut sequence = Sequence { left: count, parts, len: payload_len };
         self.fragment_body(&mut sequence);
@@ -380,7 +257,7 @@ impl Outbox {
     }
 
     fn next_fragment(&mut self, id: u64, sequence: &mut Sequence) {
-        let packet = self.open_packet();
+        let packet = self.open_packet(0);
         self.tail.put_slice(&[tag::VERSION, NEXT_FRAGMENT]);
         self.tail.put_u64(id);
         self.tail.put_u64(sequence.left);
@@ -404,8 +281,14 @@ impl Outbox {
         }
     }
 
-    /// Starts a packet: leaves room for its length.
-    fn open_packet(&mut self) -> usize {
+    /// Starts a packet, of whose body `body` bytes will be copied: leaves room for its length.
+    fn open_packet(&mut self, body: usize) -> usize {
+        let needed = TYPICAL_HEADER + body;
+        if self.tail.capacity() - self.tail.len() < needed {
+            // Little for a connection where little is said, and much where each piece is one slice of many.
+            self.flush_tail();
+            self.tail.reserve(needed.max(if self.ready.is_empty() { FIRST_TAIL } else { TAIL }));
+        }
         self.packets += 1;
         self.tail.put_u32(0);
         self.tail.len()
@@ -441,6 +324,19 @@ impl Outbox {
     }
 }
 
+/// The control term, and the rest.
+fn into_parts(message: Outgoing) -> (Bytes, VecDeque<Bytes>) {
+    let mut parts: VecDeque<Bytes> = message.chain.into();
+    if !message.tail.is_empty() {
+        parts.push_back(message.tail.freeze());
+    }
+    let control = match parts.front_mut() {
+        Some(first) => first.split_to(message.control_len.min(first.len())),
+        None => Bytes::new(),
+    };
+    (control, parts)
+}
+
 /// A message that no packet can hold, for a peer that does not take fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message of {len} bytes is larger than a packet can be, and the peer does not take fragments")]
@@ -460,12 +356,9 @@ const MAX_PACKET: usize = u32::MAX as usize - (300 << 10);
 /// it is complete, and each one more makes all of them slower.
 const MAX_OPEN_SEQUENCES: usize = 64;
 
-/// Room for a control message with a small payload, so that most messages are one allocation.
-const TYPICAL_MESSAGE: usize = 192;
-
 /// Room for packets that are copied together.
 const TAIL: usize = 16 << 10;
+const FIRST_TAIL: usize = 2 << 10;
 
-/// A number of a fragment sequence is never 0, which a BEAM takes for "not fragmented".
-const FROM_NOBODY: u64 = 1;
-const FROM_A_PROCESS: u64 = 1 << 63;
+/// Room for the header of most packets.
+const TYPICAL_HEADER: usize = 64;

@@ -114,7 +114,7 @@ fn message(frame: Frame) -> Option<Incoming> {
         Frame::Tick | Frame::Fragment => return None,
     };
     let from = from.map(|(id, serial)| Pid { serial, ..pid("a@h", id) });
-    let control = match (to, from) {
+    let control = match (Recipient::clone(&to), from) {
         (Recipient::Pid(to), from) => Control::Send { from, to },
         (Recipient::Name(to), from) => Control::RegSend { from: from.unwrap(), to },
         (Recipient::Alias(to), from) => Control::AliasSend { from: from.unwrap(), to },
@@ -181,7 +181,7 @@ fn a_beams_first_message_is_understood() {
     framed.extend_from_slice(&packet);
     let came = pair.read(&framed);
     let [Frame::Sent(sent)] = came.as_slice() else { panic!("{came:?}") };
-    assert_eq!((sent.from, &sent.to), (Some((46, 0)), &Recipient::Name(atom!("rex"))));
+    assert_eq!((sent.from, &*sent.to), (Some((46, 0)), &Recipient::Name(atom!("rex"))));
     let mut reader = sent.payload.reader();
     reader.tuple_of(2).unwrap();
     let pid = reader.pid().unwrap();

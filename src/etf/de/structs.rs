@@ -2,7 +2,7 @@
 
 use serde::de::{self, DeserializeSeed, Visitor};
 
-use super::super::access::{Elements, Entries};
+use super::super::access::{Counted, Entries};
 use super::super::named::{STRUCT, shown};
 use super::super::read::{Reader, describe};
 use super::super::tag;
@@ -17,7 +17,7 @@ impl<'de> Deserializer<'de, '_> {
     ) -> Result<V::Value, DecodeError> {
         let start = self.reader.clone();
         if start.peek_tag()? != tag::MAP {
-            return start.unexpected(&shown(module));
+            return start.unexpected(shown(module));
         }
         self.enter()?;
         let mut fields = Fields { entries: Entries::new(self, true)?, module, is_checked: false };
@@ -29,8 +29,8 @@ impl<'de> Deserializer<'de, '_> {
             match module_of(start.clone()) {
                 Ok(Some(found)) => check(found, module)?,
                 Ok(None) => {
-                    let found = format!("a map without {STRUCT}");
-                    return start.fail(DecodeErrorKind::Unexpected { expected: shown(module), found });
+                    let (expected, found) = (shown(module).into(), format!("a map without {STRUCT}").into());
+                    return start.fail(DecodeErrorKind::Unexpected { expected, found });
                 }
                 Err(_) => {}
             }
@@ -53,7 +53,7 @@ impl<'de> Deserializer<'de, '_> {
         }
         // A shorter one is for the type to judge: it may have defaults for what older nodes do not send.
         let names = if count == fields.len() { fields } else { &[] };
-        let mut elements = Elements::counted(self, count, names);
+        let mut elements = Counted::new(self, count, names);
         let value = visitor.visit_seq(&mut elements).map_err(|error| error.at(start.offset()))?;
         elements.end()?;
         Ok(self.leave(value))
@@ -81,20 +81,20 @@ impl<'de> Deserializer<'de, '_> {
     fn record_head(&mut self, tag: &str) -> Result<usize, DecodeError> {
         let start = self.reader.clone();
         let Ok(arity @ 1..) = self.reader.tuple() else {
-            return start.unexpected(&format!("a record #{tag}{{}}"));
+            return start.unexpected(format!("a record #{tag}{{}}"));
         };
         let found = match self.reader.atom_text() {
             Ok(found) if found == tag => return Ok(arity - 1),
             Ok(found) => format!("a tuple that starts with {found}"),
             Err(_) => "a tuple that starts with no atom".to_owned(),
         };
-        start.fail(DecodeErrorKind::Unexpected { expected: format!("a record #{tag}{{}}"), found })
+        start.fail(DecodeErrorKind::Unexpected { expected: format!("a record #{tag}{{}}").into(), found: found.into() })
     }
 }
 
 fn wrong_count<T>(start: &Reader<'_>, tag: &str, fields: usize, found: usize) -> Result<T, DecodeError> {
-    let expected = format!("a tuple of {} that starts with {tag}", fields + 1);
-    start.fail(DecodeErrorKind::Unexpected { expected, found: format!("a tuple of {}", found + 1) })
+    let expected = format!("a tuple of {} that starts with {tag}", fields + 1).into();
+    start.fail(DecodeErrorKind::Unexpected { expected, found: format!("a tuple of {}", found + 1).into() })
 }
 
 /// The fields of a struct, without the module, which is checked when it comes along.
@@ -139,9 +139,9 @@ fn check(mut found: Reader<'_>, module: &str) -> Result<(), DecodeError> {
     let found = match found.atom_text() {
         Ok(text) if text == module => return Ok(()),
         Ok(text) => shown(&text),
-        Err(_) => format!("{} as {STRUCT}", start.peek_tag().map_or_else(|_| "nothing".to_owned(), describe)),
+        Err(_) => format!("{} as {STRUCT}", start.peek_tag().map_or("nothing".into(), describe)),
     };
-    start.fail(DecodeErrorKind::Unexpected { expected: shown(module), found })
+    start.fail(DecodeErrorKind::Unexpected { expected: shown(module).into(), found: found.into() })
 }
 
 /// What a map has under `__struct__`.

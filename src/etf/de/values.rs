@@ -12,39 +12,59 @@ use super::super::tag;
 use super::{DecodeError, DecodeErrorKind, Deserializer, Encoded};
 
 impl<'de> Deserializer<'de, '_> {
+    #[inline]
     pub(super) fn integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        let start = self.reader.clone();
-        let wide = |bytes: &[u8]| {
-            let mut all = [0; 16];
-            all.get_mut(..bytes.len())?.copy_from_slice(bytes);
-            Some(u128::from_le_bytes(all))
-        };
+        let start = self.reader.rest();
         match self.reader.integer()? {
             Integer::Small(value) => match u64::try_from(value) {
                 Ok(value) => visitor.visit_u64(value),
                 Err(_) => visitor.visit_i64(value),
             },
-            Integer::Big { negative, magnitude } => match (negative, wide(magnitude)) {
-                (false, Some(value)) => match u64::try_from(value) {
-                    Ok(value) => visitor.visit_u64(value),
-                    Err(_) => match i128::try_from(value) {
-                        Ok(value) => visitor.visit_i128(value),
-                        Err(_) => visitor.visit_u128(value),
-                    },
-                },
-                (true, Some(value)) if value <= 1 << 127 => {
-                    let value = (value as i128).wrapping_neg();
-                    match i64::try_from(value) {
-                        Ok(value) => visitor.visit_i64(value),
-                        Err(_) => visitor.visit_i128(value),
-                    }
-                }
-                _ => start.fail(DecodeErrorKind::Invalid("the integer does not fit 128 bits")),
-            },
+            Integer::Big { negative, magnitude } => self.wide_integer(start, negative, magnitude, visitor),
         }
     }
 
+    /// An integer that takes eight bytes or more.
+    fn wide_integer<V: Visitor<'de>>(
+        &self,
+        start: &'de [u8],
+        negative: bool,
+        magnitude: &[u8],
+        visitor: V,
+    ) -> Result<V::Value, DecodeError> {
+        let wide = |bytes: &[u8]| {
+            let mut all = [0; 16];
+            all.get_mut(..bytes.len())?.copy_from_slice(bytes);
+            Some(u128::from_le_bytes(all))
+        };
+        match (negative, wide(magnitude)) {
+            (false, Some(value)) => match u64::try_from(value) {
+                Ok(value) => visitor.visit_u64(value),
+                Err(_) => match i128::try_from(value) {
+                    Ok(value) => visitor.visit_i128(value),
+                    Err(_) => visitor.visit_u128(value),
+                },
+            },
+            (true, Some(value)) if value <= 1 << 127 => {
+                let value = (value as i128).wrapping_neg();
+                match i64::try_from(value) {
+                    Ok(value) => visitor.visit_i64(value),
+                    Err(_) => visitor.visit_i128(value),
+                }
+            }
+            _ => self.reader.back_at(start).fail(DecodeErrorKind::Invalid("the integer does not fit 128 bits")),
+        }
+    }
+
+    #[inline]
     pub(super) fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self.reader.peek_tag()? {
+            tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG => self.number_of_integer(visitor),
+            _ => visitor.visit_f64(self.reader.f64()?),
+        }
+    }
+
+    fn number_of_integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
         let start = self.reader.clone();
         match self.reader.peek_tag()? {
             tag::SMALL_BIG | tag::LARGE_BIG => {
@@ -54,19 +74,27 @@ impl<'de> Deserializer<'de, '_> {
                     None => start.fail(DecodeErrorKind::Invalid("the integer does not fit a float")),
                 }
             }
-            tag::SMALL_INTEGER | tag::INTEGER => visitor.visit_i64(self.reader.i64()?),
-            _ => visitor.visit_f64(self.reader.f64()?),
+            _ => visitor.visit_i64(self.reader.i64()?),
         }
     }
 
     /// Text from a binary or a list of characters; from an atom in the key of a map.
+    #[inline]
     pub(super) fn text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        let start = self.reader.rest();
+        if self.reader.peek_tag()? != tag::BINARY {
+            return self.rare_text(visitor);
+        }
+        match std::str::from_utf8(self.reader.binary()?) {
+            Ok(text) => visitor.visit_borrowed_str(text),
+            Err(_) => self.reader.back_at(start).fail(DecodeErrorKind::Invalid("the binary is not UTF-8")),
+        }
+    }
+
+    /// Text that is no binary.
+    fn rare_text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
         let start = self.reader.clone();
         match self.reader.peek_tag()? {
-            tag::BINARY => match std::str::from_utf8(self.reader.binary()?) {
-                Ok(text) => visitor.visit_borrowed_str(text),
-                Err(_) => start.fail(DecodeErrorKind::Invalid("the binary is not UTF-8")),
-            },
             tag::STRING => {
                 let bytes = self.reader.byte_list()?;
                 match std::str::from_utf8(bytes) {
@@ -96,34 +124,39 @@ impl<'de> Deserializer<'de, '_> {
 
     /// Names of fields, where atoms and binaries are as good. Other keys go as bytes that are no
     /// field's name: an integer would pass for the number of a field.
+    #[inline]
     pub(super) fn name<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        if let Ok(bytes) = self.reader.binary() {
-            return match std::str::from_utf8(bytes) {
-                Ok(text) => visitor.visit_borrowed_str(text),
-                Err(_) => visitor.visit_borrowed_bytes(bytes),
+        if self.reader.is_at_atom() {
+            return match self.reader.atom_text()? {
+                Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+                Cow::Owned(text) => visitor.visit_string(text),
             };
         }
-        match self.peek_atom() {
-            Some(text) => {
-                self.reader.atom_text()?;
-                match text {
-                    Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-                    Cow::Owned(text) => visitor.visit_string(text),
-                }
-            }
-            None => {
-                let from = self.reader.clone();
-                self.reader.skip()?;
-                let len = self.reader.offset() - from.offset();
-                visitor.visit_borrowed_bytes(from.rest().get(..len).unwrap_or_default())
-            }
+        if self.reader.peek_tag()? != tag::BINARY {
+            let from = self.reader.rest();
+            self.reader.skip()?;
+            let len = from.len() - self.reader.rest().len();
+            return visitor.visit_borrowed_bytes(from.get(..len).unwrap_or_default());
+        }
+        let bytes = self.reader.binary()?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => visitor.visit_borrowed_str(text),
+            Err(_) => visitor.visit_borrowed_bytes(bytes),
         }
     }
 
+    #[inline]
     pub(super) fn binary<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        if self.reader.peek_tag()? == tag::BINARY {
+            return visitor.visit_borrowed_bytes(self.reader.binary()?);
+        }
+        self.rare_binary(visitor)
+    }
+
+    /// Bytes that are no binary.
+    fn rare_binary<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
         let start = self.reader.clone();
         match self.reader.peek_tag()? {
-            tag::BINARY => visitor.visit_borrowed_bytes(self.reader.binary()?),
             tag::BIT_BINARY => match self.reader.bitstring()? {
                 (bytes, 8) => visitor.visit_borrowed_bytes(bytes),
                 _ => start.unexpected("a binary of whole bytes"),

@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
     }
 
     fn i128(&mut self) -> Result<i128, DecodeError> {
-        let start = self.clone();
+        let start = self.rest;
         match self.integer()? {
             Integer::Small(value) => Ok(value.into()),
             Integer::Big { negative, magnitude } if magnitude.len() <= 8 => {
@@ -34,16 +34,33 @@ impl<'a> Reader<'a> {
                 let value = i128::from_le_bytes(bytes);
                 Ok(if negative { -value } else { value })
             }
-            Integer::Big { .. } => start.fail(DecodeErrorKind::Invalid("the integer does not fit 64 bits")),
+            Integer::Big { .. } => {
+                self.back_at(start).fail(DecodeErrorKind::Invalid("the integer does not fit 64 bits"))
+            }
         }
     }
 
     /// Takes an integer of any size, without copying a large one.
+    #[inline]
     pub(crate) fn integer(&mut self) -> Result<Integer<'a>, DecodeError> {
-        let start = self.clone();
+        match *self.rest {
+            [tag::SMALL_INTEGER, byte, ref rest @ ..] => {
+                self.go_on(rest);
+                Ok(Integer::Small(byte.into()))
+            }
+            [tag::INTEGER, a, b, c, d, ref rest @ ..] => {
+                self.go_on(rest);
+                Ok(Integer::Small(i32::from_be_bytes([a, b, c, d]).into()))
+            }
+            _ => self.large_integer(),
+        }
+    }
+
+    /// As [`integer`](Self::integer), for those that are not small, and the errors.
+    #[inline(never)]
+    fn large_integer(&mut self) -> Result<Integer<'a>, DecodeError> {
+        let start = self.rest;
         let (sign, magnitude) = match self.u8()? {
-            tag::SMALL_INTEGER => return Ok(Integer::Small(self.u8()?.into())),
-            tag::INTEGER => return Ok(Integer::Small(i32::from_be_bytes(self.array()?).into())),
             tag::SMALL_BIG => {
                 let len = self.u8()?;
                 (self.u8()?, self.take(len.into())?)
@@ -52,8 +69,10 @@ impl<'a> Reader<'a> {
                 let len = self.count(1)?;
                 (self.u8()?, self.take(len)?)
             }
+            tag::SMALL_INTEGER => return self.cut_off(1),
+            tag::INTEGER => return self.cut_off(4),
             _ => {
-                *self = start;
+                self.rest = start;
                 return self.unexpected("an integer");
             }
         };
@@ -73,7 +92,22 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the next term is no float, or is not a number or infinite.
+    #[inline]
     pub fn f64(&mut self) -> Result<f64, DecodeError> {
+        if let [tag::NEW_FLOAT, rest @ ..] = self.rest
+            && let Some((bytes, rest)) = rest.split_first_chunk()
+            && let value = f64::from_be_bytes(*bytes)
+            && value.is_finite()
+        {
+            self.go_on(rest);
+            return Ok(value);
+        }
+        self.rare_f64()
+    }
+
+    /// As [`f64`](Self::f64), for old ones, and the errors.
+    #[inline(never)]
+    fn rare_f64(&mut self) -> Result<f64, DecodeError> {
         let start = self.clone();
         let value = match self.u8()? {
             tag::NEW_FLOAT => f64::from_be_bytes(self.array()?),

@@ -14,7 +14,7 @@ impl Reader<'_> {
         if self.peek_tag()? != tag::EXPORT {
             return self.unexpected("a fun of the form module:function/arity");
         }
-        self.offset += 1;
+        self.pass(1);
         Ok((self.atom()?, self.atom()?, self.arity()?))
     }
 
@@ -54,7 +54,7 @@ impl Reader<'_> {
         if self.peek_tag()? != tag::RECORD {
             return self.unexpected("a native record");
         }
-        self.offset += 1;
+        self.pass(1);
         let count = self.count(2)?;
         let flags = self.u8()?;
         let (module, name) = (self.atom()?, self.atom()?);
@@ -82,7 +82,7 @@ impl Reader<'_> {
             tag::PID => false,
             _ => return self.unexpected("a pid"),
         };
-        self.offset += 1;
+        self.pass(1);
         let node = self.atom()?;
         let (id, serial) = (self.u32()?, self.u32()?);
         let creation = if wide { Creation(self.u32()?) } else { self.narrow_creation()? };
@@ -98,7 +98,7 @@ impl Reader<'_> {
         if !matches!(tag, tag::V4_PORT | tag::NEW_PORT | tag::PORT) {
             return self.unexpected("a port");
         }
-        self.offset += 1;
+        self.pass(1);
         let node = self.atom()?;
         let id = if tag == tag::V4_PORT { self.u64_raw()? } else { self.u32()?.into() };
         let creation = if tag == tag::PORT { self.narrow_creation()? } else { Creation(self.u32()?) };

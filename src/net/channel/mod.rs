@@ -23,6 +23,7 @@ use crate::etf::Limits;
 use crate::proto::{Flags, FrameLimits, Incoming, Outgoing, ProtocolViolation, Sent};
 
 pub use reason::{CloseCause, CloseParty, CloseReason};
+pub(crate) use shared::Refusal;
 use shared::Shared;
 
 /// Starts the two tasks of a connection whose handshake is done.
@@ -145,8 +146,20 @@ impl Channel {
     /// # Errors
     /// Gives the message back when too much is queued; says so when the connection is closed.
     #[expect(clippy::result_large_err, reason = "the message goes back as it came, without an allocation")]
-    pub fn try_send(&self, message: Outgoing) -> Result<(), SendRefused> {
-        self.0.0.try_send(message)
+    pub fn try_send(&self, mut message: Outgoing) -> Result<(), SendRefused> {
+        self.offer(&mut message).map_err(|refusal| match refusal {
+            Refusal::Busy => SendRefused::Busy(message),
+            Refusal::Closed => SendRefused::Closed(Closed),
+        })
+    }
+
+    /// The same for a message that is made anew each time: taken, it leaves its buffers where that can be; refused,
+    /// it stays as it is.
+    ///
+    /// # Errors
+    /// Says which of the two it was.
+    pub(crate) fn offer(&self, message: &mut Outgoing) -> Result<(), Refusal> {
+        self.0.0.offer(message)
     }
 
     /// Queues a message as soon as the budget allows it. How long that may take is for the caller to

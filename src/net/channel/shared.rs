@@ -3,12 +3,15 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChannelStats, CloseReason, Closed, SendRefused};
-use crate::proto::{Flags, Outgoing, Progress};
+use super::{ChannelStats, CloseCause, CloseParty, CloseReason, Closed};
+use crate::proto::{Flags, Outbox, Outgoing, Progress};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -33,11 +36,19 @@ pub(super) struct Shared {
     pub(super) sent_bytes: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
-    messages: Vec<Outgoing>,
-    tick: bool,
+    outbox: Outbox,
+    /// The writer has nothing to do, and has to be woken.
+    idle: bool,
     closed: Option<CloseReason>,
+}
+
+/// Why a message was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Busy,
+    Closed,
 }
 
 impl Shared {
@@ -45,7 +56,7 @@ impl Shared {
         Self {
             flags,
             busy_limit,
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue { outbox: Outbox::new(flags), idle: false, closed: None }),
             queued_bytes: AtomicUsize::new(0),
             work: Notify::new(),
             space: Notify::new(),
@@ -59,12 +70,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn push(&self, message: Outgoing) -> Result<(), Closed> {
-        self.enqueue(message, usize::MAX).map_err(|_| Closed)
+    pub(super) fn push(&self, mut message: Outgoing) -> Result<(), Closed> {
+        self.enqueue(&mut message, usize::MAX).map_err(|_| Closed)
     }
 
-    #[expect(clippy::result_large_err, reason = "the message goes back as it came, without an allocation")]
-    pub(super) fn try_send(&self, message: Outgoing) -> Result<(), SendRefused> {
+    /// Queues a message if the budget allows it, and leaves its buffers where it can; else it stays as it is.
+    pub(super) fn offer(&self, message: &mut Outgoing) -> Result<(), Refusal> {
         self.enqueue(message, self.busy_limit)
     }
 
@@ -72,57 +83,66 @@ impl Shared {
         loop {
             // Listens before it looks, so that space that comes in between is not missed.
             let space = self.space.notified();
-            match self.try_send(message) {
+            match self.offer(&mut message) {
                 Ok(()) => return Ok(()),
-                Err(SendRefused::Closed(closed)) => return Err(closed),
-                Err(SendRefused::Busy(refused)) => message = refused,
+                Err(Refusal::Closed) => return Err(Closed),
+                Err(Refusal::Busy) => space.await,
             }
-            space.await;
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "the message goes back as it came, without an allocation")]
-    fn enqueue(&self, message: Outgoing, limit: usize) -> Result<(), SendRefused> {
-        let len = message.len();
+    fn enqueue(&self, message: &mut Outgoing, limit: usize) -> Result<(), Refusal> {
         let mut queue = self.queue.lock();
         if queue.closed.is_some() {
-            return Err(Closed.into());
+            return Err(Refusal::Closed);
         }
         if self.queued_bytes.load(Relaxed) >= limit {
-            return Err(SendRefused::Busy(message));
+            return Err(Refusal::Busy);
         }
-        self.queued_bytes.fetch_add(len, Relaxed);
-        queue.messages.push(message);
-        // The writer takes all there is, so only the first message has to wake it.
-        let first = queue.messages.len() == 1;
+        let before = queue.outbox.backlog();
+        let put = queue.outbox.put(message);
+        self.queued_bytes.fetch_add(queue.outbox.backlog() - before, Relaxed);
+        let wakes = std::mem::take(&mut queue.idle);
         drop(queue);
-        if first {
+        if wakes {
             self.work.notify_one();
+        }
+        if let Err(error) = put {
+            self.close(CloseReason { who: CloseParty::Local, why: CloseCause::TooLarge(error) });
         }
         Ok(())
     }
 
     /// Has a tick sent, as soon as a packet has ended.
     pub(super) fn tick(&self) {
-        self.queue.lock().tick = true;
+        let mut queue = self.queue.lock();
+        queue.outbox.tick();
+        queue.idle = false;
+        drop(queue);
         self.work.notify_one();
     }
 
-    /// Moves what is queued to `messages`, which is empty; true when a tick is to be sent.
-    pub(super) fn take(&self, messages: &mut Vec<Outgoing>) -> bool {
+    /// Moves what is to be written next to `bytes`. False when there is nothing: then [`work`](Self::work) tells
+    /// of the next.
+    pub(super) fn take(&self, bound: usize, bytes: &mut VecDeque<Bytes>) -> bool {
         let mut queue = self.queue.lock();
-        std::mem::swap(&mut queue.messages, messages);
-        std::mem::take(&mut queue.tick)
+        let before = queue.outbox.backlog();
+        queue.outbox.fill(bound);
+        let after = queue.outbox.backlog();
+        let taken = queue.outbox.take_ready(bytes);
+        self.queued_bytes.fetch_add(after - before, Relaxed);
+        self.sent_packets.store(queue.outbox.packets(), Relaxed);
+        queue.idle = taken == 0;
+        taken > 0
     }
 
-    /// Says that what the writer has taken shrank (or grew by headers) from `before` to `after` bytes.
-    pub(super) fn account(&self, before: usize, after: usize) {
-        if after > before {
-            self.queued_bytes.fetch_add(after - before, Relaxed);
-            return;
-        }
-        let was = self.queued_bytes.fetch_sub(before - after, Relaxed);
-        if was >= self.busy_limit && was - (before - after) < self.busy_limit {
+    /// Says that `written` bytes of what the writer has taken are written.
+    pub(super) fn written(&self, written: usize) {
+        self.sent_bytes.fetch_add(written as u64, Relaxed);
+        let was = self.queued_bytes.fetch_sub(written, Relaxed);
+        // Not before there is room for a good many: else sender and writer would wake one another for each.
+        let enough = self.busy_limit / 2;
+        if was > enough && was - written <= enough {
             self.space.notify_waiters();
         }
     }

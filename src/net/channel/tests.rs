@@ -34,7 +34,7 @@ struct Collect(mpsc::UnboundedSender<Event>);
 
 impl Receiver for Collect {
     fn deliver(&mut self, message: Sent) -> Result<(), ProtocolViolation> {
-        if matches!(&message.to, Recipient::Name(to) if *to == "refused") {
+        if matches!(&*message.to, Recipient::Name(to) if *to == "refused") {
             return Err(ProtocolViolation::Other("refused by the test".into()));
         }
         self.0.send(Event::Message(Came { payload: Some(message.payload) })).unwrap();

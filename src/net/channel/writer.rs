@@ -1,19 +1,19 @@
 //! The writer task: takes all that is queued and writes as much of it as the socket takes at once.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::reason::{CloseCause, CloseParty, CloseReason};
+use super::reason::CloseReason;
 use super::shared::Shared;
-use crate::proto::{Outbox, Outgoing};
 
 /// Writes until the connection ends. What is queued is written out before a graceful end; who waits for
 /// that sets the time limit.
 pub(super) async fn run<O: AsyncWrite + Unpin>(output: O, shared: Arc<Shared>) {
-    let mut writer = Writer { output, outbox: Outbox::new(shared.flags), taken: Vec::new(), accounted: 0, shared };
+    let mut writer = Writer { output, bytes: VecDeque::new(), shared };
     if let Err(error) = writer.run().await {
         writer.shared.close(CloseReason::io(error));
     }
@@ -21,10 +21,8 @@ pub(super) async fn run<O: AsyncWrite + Unpin>(output: O, shared: Arc<Shared>) {
 
 struct Writer<O> {
     output: O,
-    outbox: Outbox,
-    taken: Vec<Outgoing>,
-    /// How many bytes of ours the shared count has.
-    accounted: usize,
+    /// What is being written.
+    bytes: VecDeque<Bytes>,
     shared: Arc<Shared>,
 }
 
@@ -33,8 +31,7 @@ impl<O: AsyncWrite + Unpin> Writer<O> {
         let shared = self.shared.clone();
         let mut stopped = false;
         loop {
-            self.take();
-            if self.outbox.is_empty() {
+            if self.bytes.is_empty() && !shared.take(AT_ONCE, &mut self.bytes) {
                 // A stream that buffers (TLS) may hold the last bytes back.
                 self.output.flush().await?;
                 if stopped {
@@ -57,32 +54,27 @@ impl<O: AsyncWrite + Unpin> Writer<O> {
         }
     }
 
-    fn take(&mut self) {
-        if self.shared.take(&mut self.taken) {
-            self.outbox.tick();
-        }
-        for message in self.taken.drain(..) {
-            self.accounted += message.len();
-            if let Err(error) = self.outbox.push(message) {
-                self.shared.close(CloseReason { who: CloseParty::Local, why: CloseCause::TooLarge(error) });
-            }
-        }
-    }
-
     async fn write(&mut self) -> io::Result<()> {
-        self.outbox.fill(AT_ONCE);
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let count = self.outbox.slices(&mut slices);
+        let mut count = 0;
+        for (slice, bytes) in slices.iter_mut().zip(&self.bytes) {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
         let written = self.output.write_vectored(slices.get(..count).unwrap_or_default()).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        self.outbox.advance_written(written);
-        self.shared.sent_bytes.fetch_add(written as u64, Relaxed);
-        self.shared.sent_packets.store(self.outbox.packets(), Relaxed);
-        let backlog = self.outbox.backlog();
-        self.shared.account(self.accounted, backlog);
-        self.accounted = backlog;
+        self.shared.written(written);
+        let mut left = written;
+        while let Some(first) = self.bytes.front_mut() {
+            if left < first.len() {
+                first.advance(left);
+                break;
+            }
+            left -= first.len();
+            self.bytes.pop_front();
+        }
         Ok(())
     }
 }

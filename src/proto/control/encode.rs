@@ -29,30 +29,10 @@ impl Control {
                 enc.pid(from);
                 enc.pid(to);
             }
-            Self::Send { from: Some(from), to } if flags.contains(Flags::SEND_SENDER) => {
-                pids(enc, op::SEND_SENDER, from, to);
-            }
-            Self::Send { to, .. } => {
-                head(enc, 3, op::SEND);
-                enc.atom(&NO_COOKIE);
-                enc.pid(to);
-            }
-            Self::RegSend { from, to } => {
-                head(enc, 4, op::REG_SEND);
-                enc.pid(from);
-                enc.atom(&NO_COOKIE);
-                enc.atom(to);
-            }
-            Self::AliasSend { from, to } => {
-                if flags.contains(Flags::ALTACT_SIG) {
-                    head(enc, 4, op::ALTACT_SIG_SEND);
-                    enc.u64(altact::ALIAS);
-                } else {
-                    head(enc, 3, op::ALIAS_SEND);
-                }
-                enc.pid(from);
-                enc.reference(to);
-            }
+            Self::Send { from: Some(from), to } => encode_send(from, Address::Pid(to), flags, enc),
+            Self::Send { from: None, to } => send_of_nobody(enc, to),
+            Self::RegSend { from, to } => encode_send(from, Address::Name(to), flags, enc),
+            Self::AliasSend { from, to } => encode_send(from, Address::Alias(to), flags, enc),
             Self::GroupLeader { leader, to } => pids(enc, op::GROUP_LEADER, leader, to),
             Self::Exit { from, to } if flags.contains(Flags::EXIT_PAYLOAD) => pids(enc, op::PAYLOAD_EXIT, from, to),
             Self::Exit { from, to } => {
@@ -144,6 +124,44 @@ impl Control {
         };
         flags.contains(needed)
     }
+}
+
+/// Whom a message is for, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Address<'a> {
+    Pid(&'a Pid),
+    Name(&'a Atom),
+    Alias(&'a Ref),
+}
+
+/// Writes the control message of a message for a process.
+pub(crate) fn encode_send(from: &Pid, to: Address<'_>, flags: Flags, enc: &mut Encoder<'_>) {
+    match to {
+        Address::Pid(to) if flags.contains(Flags::SEND_SENDER) => pids(enc, op::SEND_SENDER, from, to),
+        Address::Pid(to) => send_of_nobody(enc, to),
+        Address::Name(to) => {
+            head(enc, 4, op::REG_SEND);
+            enc.pid(from);
+            enc.atom(&NO_COOKIE);
+            enc.atom(to);
+        }
+        Address::Alias(to) => {
+            if flags.contains(Flags::ALTACT_SIG) {
+                head(enc, 4, op::ALTACT_SIG_SEND);
+                enc.u64(altact::ALIAS);
+            } else {
+                head(enc, 3, op::ALIAS_SEND);
+            }
+            enc.pid(from);
+            enc.reference(to);
+        }
+    }
+}
+
+fn send_of_nobody(enc: &mut Encoder<'_>, to: &Pid) {
+    head(enc, 3, op::SEND);
+    enc.atom(&NO_COOKIE);
+    enc.pid(to);
 }
 
 impl SpawnOptions {

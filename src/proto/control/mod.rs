@@ -10,8 +10,11 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::etf::{Atom, Creation, DecodeError, Payload, Pid, Ref};
 
+pub(crate) use encode::{Address, encode_send};
 pub(crate) use parse::{Parsed, ParsedSent, parse_sent};
 
 /// A process as a monitor names it: by its pid, or by the name it is registered under.
@@ -181,8 +184,8 @@ pub struct SpawnOptions {
 /// A message for a process of this node, as it came.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    /// Whom it is for.
-    pub to: Recipient,
+    /// Whom it is for; messages in a row for the same one share it.
+    pub to: Arc<Recipient>,
     /// The id and the serial of the process of the peer that sent it, where the peer says so.
     pub from: Option<(u32, u32)>,
     /// The message.
