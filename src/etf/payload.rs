@@ -1,5 +1,6 @@
 //! The payload of a message: one encoded term, and the atoms it refers to.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +12,14 @@ use super::error::{DecodeError, EncodeError};
 use super::limits::Limits;
 use super::read::Reader;
 use super::term::Term;
+
+thread_local! {
+    /// What the last small payload of this thread was made in.
+    static SCRATCH: Cell<BytesMut> = Cell::default();
+}
+
+/// To copy a larger payload costs more than to give its buffer away.
+const SMALL: usize = 2048;
 
 /// One encoded term, as it came or as it will go out: a slice of the frame, not looked at until
 /// somebody asks. Cheap to clone.
@@ -71,9 +80,21 @@ impl Payload {
     /// # Errors
     /// For what the format cannot say, as [`Term::encode`].
     pub fn from_term(term: &Term) -> Result<Self, EncodeError> {
-        let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
-        term.encode(&mut Encoder::new(&mut buf))?;
-        Ok(Self::new(buf.freeze(), None))
+        Self::of(|encoder| term.encode(encoder))
+    }
+
+    /// What `write` encodes: one term. A small one is a single allocation of just its size.
+    pub(super) fn of<E>(write: impl FnOnce(&mut Encoder<'_>) -> Result<(), E>) -> Result<Self, E> {
+        let mut buf = SCRATCH.take();
+        buf.clear();
+        buf.reserve(TYPICAL_TERM);
+        write(&mut Encoder::new(&mut buf))?;
+        if buf.len() > SMALL {
+            return Ok(Self::new(buf.freeze(), None));
+        }
+        let bytes = Bytes::copy_from_slice(&buf);
+        SCRATCH.set(buf);
+        Ok(Self::new(bytes, None))
     }
 
     /// Builds the whole tree, within the default [`Limits`].

@@ -67,9 +67,7 @@ pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, EncodeError> 
 /// # Errors
 /// As [`to_bytes`].
 pub fn to_payload<T: Serialize + ?Sized>(value: &T) -> Result<Payload, EncodeError> {
-    let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
-    serialize_into(value, &mut Encoder::new(&mut buf))?;
-    Ok(Payload::new(buf.freeze(), None))
+    Payload::of(|encoder| serialize_into(value, encoder))
 }
 
 /// Makes a tree of a value.

@@ -1,0 +1,90 @@
+//! How many allocations a message costs, between processes of one node and of two: the same on every machine, however
+//! busy.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use allocation_counter::measure;
+use common::PortLease;
+use gusset::{Cookie, EpmdMode, Message, Node, Process, atom};
+use serde_bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
+
+mod common;
+
+/// Of one round.
+const MESSAGES: u64 = 5_000;
+
+/// One thread, so that all that a message costs is counted.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn node(name: &str, epmd: u16) -> Node {
+    let builder = Node::builder(format!("{name}@127.0.0.1")).cookie(Cookie::new("counted").unwrap());
+    let builder = builder.listen(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], 0..=0).epmd(EpmdMode::Auto, epmd);
+    builder.start().await.unwrap()
+}
+
+/// Allocations for each message, of a second round.
+fn for_each(runtime: &Runtime, mut round: impl AsyncFnMut()) -> f64 {
+    runtime.block_on(round());
+    measure(|| runtime.block_on(round())).count_total as f64 / MESSAGES as f64
+}
+
+async fn receive(process: &mut Process) {
+    for _ in 0..MESSAGES {
+        let Message::Sent(payload) = process.recv().await.unwrap() else { panic!("only messages come") };
+        assert_eq!(payload.reader().tuple().unwrap(), 2);
+    }
+}
+
+#[test]
+fn a_message_on_one_node_is_one_allocation() {
+    let runtime = runtime();
+    let epmd = PortLease::new();
+    let node = runtime.block_on(node("one", epmd.port()));
+    let (mut receiver, sender) = (node.process(), node.process());
+    let to = receiver.pid().clone();
+    let cost = for_each(&runtime, async || {
+        let send = async {
+            for _ in 0..MESSAGES {
+                sender.send(&to, &(atom!("n"), Bytes::new(&[7; 16]))).await.unwrap();
+            }
+        };
+        tokio::join!(send, receive(&mut receiver));
+    });
+    assert!((1.0..1.1).contains(&cost), "its payload: {cost}");
+    let payload = gusset::etf::to_payload(&(atom!("n"), 7)).unwrap();
+    let cost = for_each(&runtime, async || {
+        let forward = async {
+            for _ in 0..MESSAGES {
+                sender.forward(&to, &payload).await.unwrap();
+            }
+        };
+        tokio::join!(forward, receive(&mut receiver));
+    });
+    assert!(cost < 0.1, "one that is encoded already: {cost}");
+}
+
+#[test]
+fn a_message_to_another_node_allocates_nothing_of_its_own() {
+    let runtime = runtime();
+    let epmd = PortLease::new();
+    let (from, to) = runtime.block_on(async { (node("one", epmd.port()).await, node("two", epmd.port()).await) });
+    runtime.block_on(from.connect(to.name().clone())).unwrap();
+    let (mut receiver, sender) = (to.process(), from.process());
+    receiver.register("counter").unwrap();
+    let by_name = gusset::node::Target::NameOn(atom!("counter"), to.name().clone());
+    for target in [gusset::node::Target::Pid(receiver.pid().clone()), by_name] {
+        let cost = for_each(&runtime, async || {
+            let send = async {
+                for _ in 0..MESSAGES {
+                    sender.send(&target, &(atom!("n"), Bytes::new(&[7; 16]))).await.unwrap();
+                }
+            };
+            tokio::join!(send, receive(&mut receiver));
+        });
+        // Buffers, for many messages each.
+        assert!(cost < 0.25, "to {target:?}: {cost}");
+    }
+}
