@@ -11,48 +11,32 @@ use super::limits::Limits;
 use super::read::Reader;
 use super::tag;
 use super::term::Term;
+use super::twice::Keys;
 
-/// The elements of a proper list, in whatever pieces it was written, or of a tuple.
+/// The elements of a proper list, in whatever pieces it was written.
 pub(super) struct Elements<'d, 'de, 'l> {
     de: &'d mut Deserializer<'de, 'l>,
     /// Of a compact piece.
     bytes: &'de [u8],
-    /// Of a long piece, or of the tuple.
+    /// Of a long piece.
     left: usize,
-    /// A list is still to be ended by its tail.
+    /// The list is still to be ended by its tail.
     has_tail: bool,
     index: usize,
-    /// What the elements are called, where they are the fields of a record.
-    names: &'static [&'static str],
 }
 
 impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
-    /// Of a list.
+    #[inline]
     pub(super) fn list(de: &'d mut Deserializer<'de, 'l>) -> Result<Self, DecodeError> {
-        match de.reader.peek_tag()? {
-            tag::NIL | tag::LIST | tag::STRING => {
-                Ok(Self { de, bytes: &[], left: 0, has_tail: true, index: 0, names: &[] })
+        let left = match de.reader.peek_tag()? {
+            tag::LIST => de.reader.list()?.unwrap_or_default(),
+            tag::NIL | tag::STRING => 0,
+            tag::BINARY => {
+                return de.reader.unexpected("a list (a binary is read through serde_bytes or as a String)");
             }
-            tag::BINARY => de.reader.unexpected("a list (a binary is read through serde_bytes or as a String)"),
-            _ => de.reader.unexpected("a list"),
-        }
-    }
-
-    /// Of a tuple of `len`, or of a list of that length.
-    pub(super) fn fixed(de: &'d mut Deserializer<'de, 'l>, len: usize) -> Result<Self, DecodeError> {
-        match de.reader.peek_tag()? {
-            tag::NIL | tag::LIST | tag::STRING => Self::list(de),
-            tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
-                de.reader.tuple_of(len)?;
-                Ok(Self::counted(de, len, &[]))
-            }
-            _ => de.reader.unexpected(format!("a tuple of {len}")),
-        }
-    }
-
-    /// So many of a tuple whose head is read.
-    pub(super) fn counted(de: &'d mut Deserializer<'de, 'l>, left: usize, names: &'static [&'static str]) -> Self {
-        Self { de, bytes: &[], left, has_tail: false, index: 0, names }
+            _ => return de.reader.unexpected("a list"),
+        };
+        Ok(Self { de, bytes: &[], left, has_tail: true, index: 0 })
     }
 
     /// Whether there is one more.
@@ -85,30 +69,71 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
     }
 
     /// Checks that all were taken.
+    #[inline]
     pub(super) fn end(mut self) -> Result<(), DecodeError> {
-        if self.more()? {
-            let index = self.index;
-            let kind = DecodeErrorKind::Unexpected {
-                expected: format!("{index} elements").into(),
-                found: "more of them".into(),
-            };
-            return Err(self.de.reader.error(kind));
+        if self.more()? { more_than(self.index, &self.de.reader) } else { Ok(()) }
+    }
+}
+
+#[cold]
+fn more_than(count: usize, reader: &Reader<'_>) -> Result<(), DecodeError> {
+    let (expected, found) = (format!("{count} elements").into(), "more of them".into());
+    reader.fail(DecodeErrorKind::Unexpected { expected, found })
+}
+
+/// The elements of a tuple whose head is read, or the last of them.
+pub(super) struct Counted<'d, 'de, 'l> {
+    de: &'d mut Deserializer<'de, 'l>,
+    left: usize,
+    index: usize,
+    /// What the elements are called, where they are the fields of a record.
+    names: &'static [&'static str],
+}
+
+impl<'d, 'de, 'l> Counted<'d, 'de, 'l> {
+    #[inline]
+    pub(super) fn new(de: &'d mut Deserializer<'de, 'l>, left: usize, names: &'static [&'static str]) -> Self {
+        Self { de, left, index: 0, names }
+    }
+
+    /// Checks that all were taken.
+    #[inline]
+    pub(super) fn end(self) -> Result<(), DecodeError> {
+        if self.left > 0 { more_than(self.index, &self.de.reader) } else { Ok(()) }
+    }
+}
+
+impl<'de> de::SeqAccess<'de> for Counted<'_, 'de, '_> {
+    type Error = DecodeError;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
+        if self.left == 0 {
+            return Ok(None);
         }
-        Ok(())
+        let (index, names) = (self.index, self.names);
+        self.left -= 1;
+        self.index += 1;
+        let name = || names.get(index).map_or_else(|| format!("[{index}]"), |name| (*name).to_owned());
+        self.de.part(seed, name).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
     }
 }
 
 impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
     type Error = DecodeError;
 
+    #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
         if !self.more()? {
             return Ok(None);
         }
         let index = self.index;
         self.index += 1;
-        let names = self.names;
-        let name = || names.get(index).map_or_else(|| format!("[{index}]"), |name| (*name).to_owned());
+        let name = || format!("[{index}]");
         if self.left > 0 {
             self.left -= 1;
             return self.de.part(seed, name).map(Some);
@@ -149,7 +174,7 @@ pub(super) struct Entries<'d, 'de, 'l> {
     /// Where the last key stands: it, and all behind it.
     key: &'de [u8],
     /// All keys as they stand, to find one that comes twice; none where the type finds that itself.
-    keys: Option<Vec<&'de [u8]>>,
+    keys: Option<Keys<'de>>,
 }
 
 enum Source {
@@ -170,27 +195,17 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
             tag::LIST | tag::NIL => Source::List { left: Some(0) },
             _ => return de.reader.unexpected("a map"),
         };
-        Ok(Self { de, source, key, keys: (!is_struct).then(Vec::new) })
+        Ok(Self { de, source, key, keys: (!is_struct).then(Keys::default) })
     }
 
     /// Goes to the next key; `false` at the end.
+    #[inline]
     pub(super) fn more(&mut self) -> Result<bool, DecodeError> {
         let reader = &mut self.de.reader;
         match &mut self.source {
             Source::Map { left: 0 } => return Ok(false),
             Source::Map { left } => *left -= 1,
-            Source::List { left } => {
-                while *left == Some(0) {
-                    *left = match reader.peek_tag()? {
-                        tag::LIST => reader.list()?,
-                        _ => reader.nil().map(|()| None)?,
-                    };
-                }
-                let Some(left) = left else { return Ok(false) };
-                *left -= 1;
-                // Behind a key alone stands `true` in a property list; whoever sends that wants a list.
-                reader.tuple_of(2)?;
-            }
+            Source::List { left } => return next_pair(reader, left),
         }
         Ok(true)
     }
@@ -201,10 +216,8 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
             let kind = DecodeErrorKind::Invalid("the map has more pairs than were asked for");
             return Err(self.de.reader.error(kind));
         }
-        let Some(mut keys) = self.keys else { return Ok(()) };
-        keys.sort_unstable();
-        if keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
-            return Err(self.de.reader.error(DecodeErrorKind::Invalid(super::decode::KEY_TWICE)));
+        if self.keys.as_mut().is_some_and(Keys::has_twice) {
+            return self.de.reader.fail(DecodeErrorKind::Invalid(super::decode::KEY_TWICE));
         }
         Ok(())
     }
@@ -215,6 +228,7 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
     }
 
     /// Reads the next key.
+    #[inline]
     pub(super) fn key<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<K::Value, DecodeError> {
         self.key = self.de.reader.rest();
         self.de.is_key = true;
@@ -229,6 +243,21 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
             error.at(key.offset()).within(&key_in_path(&key))
         })
     }
+}
+
+/// Goes to the key of the next pair of a list; `false` at the end.
+fn next_pair(reader: &mut Reader<'_>, left: &mut Option<usize>) -> Result<bool, DecodeError> {
+    while *left == Some(0) {
+        *left = match reader.peek_tag()? {
+            tag::LIST => reader.list()?,
+            _ => reader.nil().map(|()| None)?,
+        };
+    }
+    let Some(left) = left else { return Ok(false) };
+    *left -= 1;
+    // Behind a key alone stands `true` in a property list; whoever sends that wants a list.
+    reader.tuple_of(2)?;
+    Ok(true)
 }
 
 /// A key, as a part of a path.
@@ -246,6 +275,7 @@ pub(super) fn key_in_path(key: &Reader<'_>) -> String {
 impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
     type Error = DecodeError;
 
+    #[inline]
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
         if !self.more()? {
             return Ok(None);
@@ -253,6 +283,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
         self.key(seed).map(Some)
     }
 
+    #[inline]
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
         let start = self.de.reader.rest();
         match seed.deserialize(&mut *self.de) {
@@ -356,7 +387,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de, '_> {
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
         self.expect(len)?;
         let name = self.name;
-        let mut elements = Elements::counted(self.de, len, &[]);
+        let mut elements = Counted::new(self.de, len, &[]);
         let value = visitor.visit_seq(&mut elements).map_err(|error| error.within(&name))?;
         elements.end().map_err(|error| error.within(&name))?;
         Ok(value)

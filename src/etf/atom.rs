@@ -31,6 +31,7 @@ impl Atom {
     ///
     /// # Errors
     /// When the text has more than 255 characters.
+    #[inline]
     pub fn new(text: impl AsRef<str>) -> Result<Self, AtomTooLong> {
         let text = text.as_ref();
         // Bytes bound characters from above, so nearly every atom is decided without counting.
@@ -67,6 +68,7 @@ impl Atom {
     }
 
     /// The text of the atom.
+    #[inline]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }

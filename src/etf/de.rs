@@ -24,7 +24,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor};
 
-use super::access::{Elements, Entries, Variant};
+use super::access::{Counted, Elements, Entries, Variant};
 use super::error::{DecodeError, DecodeErrorKind, UNKNOWN_OFFSET};
 use super::handed;
 use super::limits::Limits;
@@ -127,13 +127,19 @@ impl<'de, 'l> Deserializer<'de, 'l> {
 
     /// Goes one level down, to something that has parts. Not a closure around what is read there:
     /// the code of a type recurses through here, and each call counts.
+    #[inline]
     fn enter(&mut self) -> Result<(), DecodeError> {
-        let (start, limit) = (self.reader.offset(), self.limits.serde_depth);
-        self.limits.check("the nesting of the value", self.depth + 1, limit, "serde_depth", start)?;
         self.depth += 1;
-        Ok(())
+        if self.depth > self.limits.serde_depth { self.too_deep() } else { Ok(()) }
     }
 
+    #[cold]
+    fn too_deep(&self) -> Result<(), DecodeError> {
+        let (start, limit) = (self.reader.offset(), self.limits.serde_depth);
+        self.limits.check("the nesting of the value", self.depth, limit, "serde_depth", start)
+    }
+
+    #[inline]
     fn leave<T>(&mut self, value: T) -> T {
         self.depth -= 1;
         value
@@ -177,9 +183,22 @@ impl<'de, 'l> Deserializer<'de, 'l> {
 
     fn fixed<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
         self.enter()?;
-        let mut elements = Elements::fixed(self, len)?;
-        let value = visitor.visit_seq(&mut elements)?;
-        elements.end()?;
+        let value = match self.reader.peek_tag()? {
+            tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
+                self.reader.tuple_of(len)?;
+                let mut elements = Counted::new(self, len, &[]);
+                let value = visitor.visit_seq(&mut elements)?;
+                elements.end()?;
+                value
+            }
+            tag::NIL | tag::LIST | tag::STRING => {
+                let mut elements = Elements::list(self)?;
+                let value = visitor.visit_seq(&mut elements)?;
+                elements.end()?;
+                value
+            }
+            _ => return self.reader.unexpected(format!("a tuple of {len}")),
+        };
         Ok(self.leave(value))
     }
 
@@ -332,7 +351,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         match Named::of(name) {
             Named::Record(tag) => {
                 let visit = |held: &mut Deserializer<'de, '_>, visitor: V| {
-                    let mut elements = Elements::counted(held, len, &[]);
+                    let mut elements = Counted::new(held, len, &[]);
                     let value = visitor.visit_seq(&mut elements)?;
                     elements.end()?;
                     Ok(value)

@@ -38,6 +38,7 @@ mod ser;
 mod serde_tests;
 pub(crate) mod tag;
 mod term;
+mod twice;
 #[cfg(test)]
 mod typed_tests;
 mod validate;

@@ -286,6 +286,7 @@ impl<'de> Visitor<'de> for AtomVisitor {
         deserializer.deserialize_str(self)
     }
 
+    #[inline]
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Atom, E> {
         Atom::new(text).map_err(E::custom)
     }

@@ -2,7 +2,7 @@
 
 use serde::de::{self, DeserializeSeed, Visitor};
 
-use super::super::access::{Elements, Entries};
+use super::super::access::{Counted, Entries};
 use super::super::named::{STRUCT, shown};
 use super::super::read::{Reader, describe};
 use super::super::tag;
@@ -53,7 +53,7 @@ impl<'de> Deserializer<'de, '_> {
         }
         // A shorter one is for the type to judge: it may have defaults for what older nodes do not send.
         let names = if count == fields.len() { fields } else { &[] };
-        let mut elements = Elements::counted(self, count, names);
+        let mut elements = Counted::new(self, count, names);
         let value = visitor.visit_seq(&mut elements).map_err(|error| error.at(start.offset()))?;
         elements.end()?;
         Ok(self.leave(value))
