@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
 
     /// Goes on where a pattern over what was left has ended.
     #[inline]
-    fn go_on(&mut self, rest: &'a [u8]) {
+    pub(super) fn go_on(&mut self, rest: &'a [u8]) {
         self.rest = rest;
     }
 

@@ -66,58 +66,170 @@ impl Reader<'_> {
 /// A term whose parts are still coming: how many, twice, plus one for a list (whose last part is its tail).
 type Open = u64;
 
+const PART: Open = 2;
+/// A list of which only the tail is to come.
+const LAST_OF_LIST: Open = PART | 1;
+
 fn walk(reader: &mut Reader<'_>, atoms: usize, limits: &Limits) -> Result<(), DecodeError> {
-    let mut open: SmallVec<[Open; 256]> = SmallVec::new();
-    let mut items: usize = 0;
+    let mut outer: SmallVec<[Open; 256]> = SmallVec::new();
+    let mut open = PART;
+    let mut items: usize = 1;
     loop {
-        let start = reader.offset();
-        let found = item(reader, atoms, limits)?;
-        items = items.saturating_add(1 + found.bytes);
-        if items > limits.items {
-            limits.check("the number of items", items, limits.items, "items", start)?;
+        if open >= LONG_LIST && open & 1 == 1 {
+            // Not the tail, which may be a list.
+            let (count, rest) = numbers(reader.rest(), open / PART - 1);
+            reader.go_on(rest);
+            open -= count * PART;
         }
-        if found.parts > 0 {
-            let at_tail = open.last() == Some(&LAST_OF_LIST);
-            if at_tail && found.is_list {
-                // A list as the tail of a list continues it.
-                open.pop();
-            } else if open.len() >= limits.depth {
-                limits.check("the nesting", open.len() + 1, limits.depth, "depth", start)?;
+        let start = reader.rest();
+        let found = match common(start, atoms) {
+            Some((found, rest)) => {
+                reader.go_on(rest);
+                found
             }
-            open.push(found.parts << 1 | u64::from(found.is_list));
+            None => item(reader, atoms, limits)?,
+        };
+        if found.items > 0 {
+            items = items.saturating_add(found.items);
+            if items > limits.items {
+                let offset = reader.back_at(start).offset();
+                limits.check("the number of items", items, limits.items, "items", offset)?;
+            }
+        }
+        if found.open >= PART {
+            // A list as the tail of a list continues it.
+            if open != LAST_OF_LIST || found.open & 1 == 0 {
+                if outer.len() >= limits.depth {
+                    let offset = reader.back_at(start).offset();
+                    limits.check("the nesting", outer.len() + 1, limits.depth, "depth", offset)?;
+                }
+                outer.push(open - PART);
+            }
+            open = found.open;
             continue;
         }
-        loop {
-            match open.last_mut() {
+        open -= PART;
+        while open < PART {
+            match outer.pop() {
+                Some(last) => open = last,
                 None => return Ok(()),
-                Some(parts) if *parts >= 4 => {
-                    *parts -= 2;
-                    break;
-                }
-                Some(_) => open.pop(),
-            };
+            }
         }
     }
 }
 
-/// A list of which only the tail is to come.
-const LAST_OF_LIST: Open = 1 << 1 | 1;
+/// A list of which so much is to come may be one of numbers.
+const LONG_LIST: Open = 8 * PART;
+
+/// Passes over at most so many numbers and empty lists. Lengths that stand in the code are guessed with the branch, and
+/// the next item is looked at before this one is done; a table of lengths would be waited for.
+#[inline]
+fn numbers(mut rest: &[u8], most: u64) -> (u64, &[u8]) {
+    let mut count = 0;
+    while count < most {
+        let behind = match *rest {
+            [tag::NEW_FLOAT, a, b, _, _, _, _, _, _, ref behind @ ..] if a & 0x7f < 0x7f || b < 0xf0 => behind,
+            [tag::INTEGER, _, _, _, _, ref behind @ ..] => behind,
+            [tag::SMALL_INTEGER, _, ref behind @ ..] => behind,
+            [tag::SMALL_BIG, 4, _, _, _, _, _, ref behind @ ..] => behind,
+            [tag::NIL, ref behind @ ..] => behind,
+            _ => break,
+        };
+        rest = behind;
+        count += 1;
+    }
+    (count, rest)
+}
+
+/// The next item, if it is of a kind that is common and nothing is wrong with it; and what follows it.
+#[inline]
+fn common(rest: &[u8], atoms: usize) -> Option<(Found, &[u8])> {
+    let (&found, behind) = rest.split_first()?;
+    let leaf = |len: usize, rest: &'_ [u8]| rest.get(len..).map(|rest| (Found::LEAF, rest.len()));
+    let (found, left) = match found {
+        tag::BINARY => {
+            let (len, behind) = behind.split_first_chunk()?;
+            leaf(u32::from_be_bytes(*len) as usize, behind)?
+        }
+        tag::SMALL_INTEGER => leaf(1, behind)?,
+        tag::INTEGER => leaf(4, behind)?,
+        tag::NIL => leaf(0, behind)?,
+        tag::NEW_FLOAT => {
+            let (bits, behind) = behind.split_first_chunk()?;
+            if !f64::from_be_bytes(*bits).is_finite() {
+                return None;
+            }
+            (Found::LEAF, behind.len())
+        }
+        // An integer of so few bytes is never too large.
+        tag::SMALL_BIG => match behind {
+            [len @ 0..=7, behind @ ..] => leaf(usize::from(*len) + 1, behind)?,
+            _ => return None,
+        },
+        tag::SMALL_ATOM_UTF8 => {
+            let (&len, behind) = behind.split_first()?;
+            let (text, behind) = behind.split_at_checked(len.into())?;
+            std::str::from_utf8(text).ok()?;
+            (Found::LEAF, behind.len())
+        }
+        tag::ATOM => match behind {
+            [0, len, behind @ ..] => leaf(usize::from(*len), behind)?,
+            _ => return None,
+        },
+        tag::ATOM_CACHE_REF => match behind {
+            [index, behind @ ..] if usize::from(*index) < atoms => (Found::LEAF, behind.len()),
+            _ => return None,
+        },
+        tag::SMALL_TUPLE => match behind {
+            [arity, behind @ ..] if usize::from(*arity) <= behind.len() => {
+                (Found::parts(usize::from(*arity)), behind.len())
+            }
+            _ => return None,
+        },
+        tag::LIST => {
+            let (count, behind) = behind.split_first_chunk()?;
+            let count = u32::from_be_bytes(*count) as usize;
+            if count > behind.len() {
+                return None;
+            }
+            (Found::list(count), behind.len())
+        }
+        tag::MAP => {
+            let (pairs, behind) = behind.split_first_chunk()?;
+            let parts = u32::from_be_bytes(*pairs) as usize * 2;
+            if parts > behind.len() {
+                return None;
+            }
+            (Found::parts(parts), behind.len())
+        }
+        _ => return None,
+    };
+    Some((found, rest.get(rest.len() - left..)?))
+}
 
 /// What follows the head of a term.
-#[derive(Default)]
 struct Found {
-    parts: u64,
-    is_list: bool,
-    /// Elements of a compact byte list.
-    bytes: usize,
+    /// Its parts.
+    open: Open,
+    /// How many items these are, or how many elements a compact byte list has.
+    items: usize,
 }
 
 impl Found {
+    const LEAF: Self = Self { open: 0, items: 0 };
+
+    #[inline]
     fn parts(parts: usize) -> Self {
-        Self { parts: parts as u64, ..Self::default() }
+        Self { open: parts as Open * PART, items: parts }
+    }
+
+    #[inline]
+    fn list(len: usize) -> Self {
+        Self { open: (len as Open + 1) * PART | 1, items: len + 1 }
     }
 }
 
+#[inline(never)]
 fn item(reader: &mut Reader<'_>, atoms: usize, limits: &Limits) -> Result<Found, DecodeError> {
     let start = reader.offset();
     let invalid = |what| Err(DecodeError::new(start, DecodeErrorKind::Invalid(what)));
@@ -167,10 +279,9 @@ fn item(reader: &mut Reader<'_>, atoms: usize, limits: &Limits) -> Result<Found,
         tag::NIL => {
             reader.u8()?;
         }
-        tag::STRING => return Ok(Found { bytes: reader.byte_list()?.len(), ..Found::default() }),
+        tag::STRING => return Ok(Found { items: reader.byte_list()?.len(), ..Found::LEAF }),
         tag::LIST => {
-            let len = reader.list()?.unwrap_or_default();
-            return Ok(Found { parts: len as u64 + 1, is_list: true, bytes: 0 });
+            return Ok(Found::list(reader.list()?.unwrap_or_default()));
         }
         tag::BINARY => {
             reader.binary()?;
@@ -213,7 +324,7 @@ fn item(reader: &mut Reader<'_>, atoms: usize, limits: &Limits) -> Result<Found,
         }
         other => return Err(refused(start, other)),
     }
-    Ok(Found::default())
+    Ok(Found::LEAF)
 }
 
 fn pid(reader: &mut Reader<'_>, atoms: usize) -> Result<(), DecodeError> {
