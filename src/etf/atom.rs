@@ -44,6 +44,12 @@ impl Atom {
         Ok(Self(SmolStr::new(text)))
     }
 
+    /// An atom of text that is known not to be too long.
+    #[inline]
+    pub(super) fn of_checked(text: &str) -> Self {
+        Self(SmolStr::new(text))
+    }
+
     /// An atom from a constant; use it through [`atom!`](crate::atom), which checks at compile time.
     ///
     /// # Panics

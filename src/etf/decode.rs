@@ -1,5 +1,7 @@
 //! Bytes into a [`Term`], without recursion: what is open lies on a stack of its own.
 
+use smallvec::SmallVec;
+
 use super::error::{DecodeError, DecodeErrorKind};
 use super::limits::Limits;
 use super::map::Map;
@@ -14,168 +16,305 @@ impl Term {
     /// What [`validate`](super::validate()) finds; besides a key that comes twice in a map, and a
     /// tree deeper than [`Limits::tree_depth`].
     pub fn decode(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self, DecodeError> {
-        let mut open: Vec<Open> = Vec::new();
-        let mut items = 0;
-        'next: loop {
-            let start = reader.offset();
-            items += 1;
-            let mut term = match open.last_mut() {
-                // A list as the tail of a list continues it: some encoders write one cell at a time.
-                Some(list) if list.is_at_tail() && reader.peek_tag()? == tag::LIST => {
-                    list.missing += reader.list()?.unwrap_or_default();
-                    continue;
+        let mut building = Building { terms: Vec::with_capacity(8), items: 1, limits };
+        building.check(reader.offset())?;
+        let mut outer: SmallVec<[Open; 8]> = SmallVec::new();
+        let Some(mut open) = building.head(reader)? else { return Ok(building.terms.pop().unwrap_or(Self::NIL)) };
+        building.check_depth(1, open.start)?;
+        loop {
+            if open.missing == 0 {
+                let whole = building.close(open)?;
+                let Some(parent) = outer.pop() else { return Ok(whole) };
+                open = parent;
+                building.terms.push(whole);
+            }
+            if open.is_at_tail() {
+                building.tail(&mut open, reader)?;
+            }
+            while open.missing > 0 {
+                open.missing -= 1;
+                if let Some(inner) = building.head(reader)? {
+                    building.check_depth(outer.len() + 2, inner.start)?;
+                    outer.push(std::mem::replace(&mut open, inner));
                 }
-                _ => match head(reader, limits)? {
-                    Head::Leaf(term) => term,
-                    Head::Bytes(bytes) => {
-                        items += bytes.len();
-                        Term::List(bytes.iter().map(|&byte| Term::Integer(byte.into())).collect())
-                    }
-                    Head::Open(kind, missing) => {
-                        limits.check(
-                            "the depth of the tree",
-                            open.len() + 1,
-                            limits.tree_depth,
-                            "tree_depth",
-                            start,
-                        )?;
-                        open.push(Open { start, kind, missing, terms: Vec::with_capacity(missing.min(AHEAD)) });
-                        continue;
-                    }
-                },
-            };
-            limits.check("the number of items", items, limits.items, "items", start)?;
-            loop {
-                let Some(parent) = open.last_mut() else { return Ok(term) };
-                parent.terms.push(term);
-                parent.missing -= 1;
-                if parent.missing > 0 {
-                    continue 'next;
+                if open.is_at_tail() {
+                    building.tail(&mut open, reader)?;
                 }
-                let Some(whole) = open.pop() else { continue 'next };
-                term = whole.close()?;
             }
         }
     }
+}
+
+/// A tree on its way.
+struct Building<'l> {
+    /// The parts of all that is open: those of the innermost come last.
+    terms: Vec<Term>,
+    /// How many items there are, those included that are only announced.
+    items: usize,
+    limits: &'l Limits,
 }
 
 /// A term whose parts are still coming.
 struct Open {
     start: usize,
     kind: Kind,
-    /// How many parts have not come yet; never zero.
+    /// How many parts have not come yet.
     missing: usize,
-    terms: Vec<Term>,
+    /// Where its parts start.
+    base: usize,
 }
 
 enum Kind {
     Tuple,
     /// The tail counts as the last part.
     List,
+    /// A list whose last part is a tail that may be no list.
+    Tailed,
     Map,
     Fun(Box<OpaqueFun>),
     Record(Box<Record>),
 }
 
-enum Head<'a> {
-    Leaf(Term),
-    Bytes(&'a [u8]),
-    Open(Kind, usize),
-}
-
 impl Open {
+    #[inline]
     fn is_at_tail(&self) -> bool {
         self.missing == 1 && matches!(self.kind, Kind::List)
     }
+}
 
-    fn close(self) -> Result<Term, DecodeError> {
-        let Self { start, kind, mut terms, .. } = self;
-        Ok(match kind {
-            Kind::Tuple => Term::Tuple(terms),
-            Kind::List => {
-                let tail = terms.pop().unwrap_or(Term::NIL);
-                Term::list_with_tail(terms, tail)
+impl Building<'_> {
+    #[inline]
+    fn check(&self, offset: usize) -> Result<(), DecodeError> {
+        match self.items <= self.limits.items {
+            true => Ok(()),
+            false => self.limits.check("the number of items", self.items, self.limits.items, "items", offset),
+        }
+    }
+
+    #[inline]
+    fn check_depth(&self, depth: usize, offset: usize) -> Result<(), DecodeError> {
+        match depth <= self.limits.tree_depth {
+            true => Ok(()),
+            false => self.limits.check("the depth of the tree", depth, self.limits.tree_depth, "tree_depth", offset),
+        }
+    }
+
+    #[inline]
+    fn open(&mut self, kind: Kind, missing: usize, start: usize) -> Result<Option<Open>, DecodeError> {
+        self.items = self.items.saturating_add(missing);
+        self.check(start)?;
+        Ok(Some(Open { start, kind, missing, base: self.terms.len() }))
+    }
+
+    #[inline]
+    fn leaf(&mut self, term: Term) -> Result<Option<Open>, DecodeError> {
+        self.terms.push(term);
+        Ok(None)
+    }
+
+    /// Takes the next term if it has no parts, or its start.
+    #[inline(always)]
+    fn head(&mut self, reader: &mut Reader<'_>) -> Result<Option<Open>, DecodeError> {
+        let start = reader.offset();
+        match reader.peek_tag()? {
+            tag::SMALL_INTEGER | tag::INTEGER => match reader.integer()? {
+                Integer::Small(value) => self.leaf(Term::Integer(value)),
+                Integer::Big { .. } => self.leaf(Term::NIL),
+            },
+            tag::ATOM_CACHE_REF | tag::ATOM | tag::SMALL_ATOM_UTF8 => {
+                self.terms.push(Term::Atom(reader.atom()?));
+                Ok(None)
+            }
+            tag::BINARY => {
+                let bytes = reader.bytes()?;
+                self.leaf(Term::Binary(bytes))
+            }
+            tag::NIL => {
+                reader.nil()?;
+                self.leaf(Term::NIL)
+            }
+            tag::SMALL_TUPLE => match reader.tuple()? {
+                0 => self.leaf(Term::Tuple(Vec::new())),
+                arity => self.open(Kind::Tuple, arity, start),
+            },
+            tag::LIST => {
+                let len = reader.list()?.unwrap_or_default();
+                let open = self.open(Kind::List, len + 1, start)?;
+                if len >= LONG { self.numbers(open, reader) } else { Ok(open) }
+            }
+            tag::MAP => match reader.map()? {
+                0 => self.leaf(Term::Map(Map::new())),
+                pairs => self.open(Kind::Map, pairs * 2, start),
+            },
+            _ => self.rare(reader),
+        }
+    }
+
+    /// Takes the numbers that a long list starts with; they are mostly all of it.
+    #[inline(never)]
+    fn numbers(&mut self, open: Option<Open>, reader: &mut Reader<'_>) -> Result<Option<Open>, DecodeError> {
+        let Some(mut open) = open else { return Ok(None) };
+        let mut rest = reader.rest();
+        // A number takes two bytes at least.
+        let ahead = (open.missing - 1).min(rest.len() / 2).min(AT_ONCE);
+        let mut terms = Vec::new();
+        while open.missing > 1 {
+            let (number, behind) = match *rest {
+                [tag::SMALL_INTEGER, byte, ref behind @ ..] => (Term::Integer(byte.into()), behind),
+                [tag::INTEGER, a, b, c, d, ref behind @ ..] => {
+                    (Term::Integer(i32::from_be_bytes([a, b, c, d]).into()), behind)
+                }
+                [tag::NEW_FLOAT, a, b, c, d, e, f, g, h, ref behind @ ..] if a & 0x7f < 0x7f || b < 0xf0 => {
+                    (Term::Float(f64::from_be_bytes([a, b, c, d, e, f, g, h])), behind)
+                }
+                [tag::SMALL_BIG, 0..=7, ..] => {
+                    reader.go_on(rest);
+                    match reader.integer()? {
+                        Integer::Small(value) => (Term::Integer(value), reader.rest()),
+                        Integer::Big { .. } => break,
+                    }
+                }
+                _ => break,
+            };
+            if terms.capacity() == 0 {
+                terms.reserve_exact(ahead);
+            }
+            terms.push(number);
+            open.missing -= 1;
+            rest = behind;
+        }
+        reader.go_on(rest);
+        if open.missing == 1 && rest.first() == Some(&tag::NIL) {
+            reader.nil()?;
+            return self.leaf(Term::List(terms));
+        }
+        self.terms.extend(terms);
+        Ok(Some(open))
+    }
+
+    /// As [`head`](Self::head), for the other kinds, and the errors.
+    #[inline(never)]
+    fn rare(&mut self, reader: &mut Reader<'_>) -> Result<Option<Open>, DecodeError> {
+        let start = reader.offset();
+        let leaf = match reader.peek_tag()? {
+            tag::SMALL_BIG | tag::LARGE_BIG => match reader.integer()? {
+                Integer::Small(value) => Term::Integer(value),
+                big => {
+                    if let Integer::Big { magnitude, .. } = &big {
+                        let (len, most) = (magnitude.len(), self.limits.integer_bytes);
+                        self.limits.check("the size of an integer", len, most, "integer_bytes", start)?;
+                    }
+                    big.to_bigint().into()
+                }
+            },
+            tag::NEW_FLOAT | tag::FLOAT => Term::Float(reader.f64()?),
+            tag::SMALL_ATOM | tag::ATOM_UTF8 => Term::Atom(reader.atom()?),
+            tag::LARGE_TUPLE => match reader.tuple()? {
+                0 => Term::Tuple(Vec::new()),
+                arity => return self.open(Kind::Tuple, arity, start),
+            },
+            tag::NEW_PID | tag::PID => Term::Pid(reader.pid()?),
+            tag::NEW_PORT | tag::V4_PORT | tag::PORT => Term::Port(reader.port()?),
+            tag::NEWER_REFERENCE | tag::NEW_REFERENCE | tag::REFERENCE => Term::Ref(reader.reference()?),
+            tag::STRING => {
+                let bytes = reader.byte_list()?;
+                self.items = self.items.saturating_add(bytes.len());
+                self.check(start)?;
+                Term::List(bytes.iter().map(|&byte| Term::Integer(byte.into())).collect())
+            }
+            tag::BIT_BINARY => {
+                let (bytes, bits) = reader.bitstring()?;
+                let bytes = reader.share(bytes);
+                match BitString::new(bytes.clone(), bits) {
+                    Some(bits) => Term::BitString(bits),
+                    None => Term::Binary(bytes),
+                }
+            }
+            tag::EXPORT => {
+                let (module, function, arity) = reader.export()?;
+                Term::export(module, function, arity)
+            }
+            tag::NEW_FUN => {
+                let (fun, free) = reader.fun_head()?;
+                return self.open(Kind::Fun(Box::new(fun)), free, start);
+            }
+            tag::RECORD => {
+                let record = Box::new(reader.record_head()?);
+                let fields = record.fields.len();
+                return self.open(Kind::Record(record), fields, start);
+            }
+            other => return Err(refused(start, other)),
+        };
+        self.leaf(leaf)
+    }
+
+    /// Looks at the tail of a list. A list as the tail continues it: some encoders write one cell at a time.
+    fn tail(&mut self, open: &mut Open, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        while open.is_at_tail() {
+            let start = reader.offset();
+            match reader.peek_tag()? {
+                tag::NIL => {
+                    reader.nil()?;
+                    open.missing = 0;
+                }
+                tag::LIST => {
+                    let more = reader.list()?.unwrap_or_default();
+                    self.items = self.items.saturating_add(more + 1);
+                    self.check(start)?;
+                    open.missing += more;
+                }
+                _ => open.kind = Kind::Tailed,
+            }
+        }
+        Ok(())
+    }
+
+    /// The last parts, from `base` on.
+    #[inline]
+    fn parts(&mut self, base: usize) -> Vec<Term> {
+        if base == 0 && self.terms.len() >= self.terms.capacity() / 2 {
+            return std::mem::take(&mut self.terms);
+        }
+        self.terms.split_off(base)
+    }
+
+    /// Makes a term of its parts.
+    fn close(&mut self, open: Open) -> Result<Term, DecodeError> {
+        Ok(match open.kind {
+            Kind::Tuple => Term::Tuple(self.parts(open.base)),
+            Kind::List => Term::List(self.parts(open.base)),
+            Kind::Tailed => {
+                let tail = self.terms.pop().unwrap_or(Term::NIL);
+                Term::list_with_tail(self.parts(open.base), tail)
             }
             Kind::Map => {
-                let mut pairs = Vec::with_capacity(terms.len() / 2);
-                let mut terms = terms.into_iter();
-                while let (Some(key), Some(value)) = (terms.next(), terms.next()) {
+                let mut parts = self.terms.drain(open.base..);
+                let mut pairs = Vec::with_capacity(parts.len() / 2);
+                while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
                     pairs.push((key, value));
                 }
                 match Map::from_unique(pairs) {
                     Some(map) => Term::Map(map),
-                    None => return Err(DecodeError::new(start, DecodeErrorKind::Invalid(KEY_TWICE))),
+                    None => return Err(DecodeError::new(open.start, DecodeErrorKind::Invalid(KEY_TWICE))),
                 }
             }
             Kind::Fun(mut fun) => {
-                fun.free = terms;
+                fun.free = self.parts(open.base);
                 Term::Fun(Box::new(Fun::Opaque(*fun)))
             }
             Kind::Record(mut record) => {
-                record.fields.iter_mut().zip(terms).for_each(|((_, value), term)| *value = term);
+                record.fields.iter_mut().zip(self.parts(open.base)).for_each(|((_, value), part)| *value = part);
                 Term::Record(record)
             }
         })
     }
 }
 
-fn head<'a>(reader: &mut Reader<'a>, limits: &Limits) -> Result<Head<'a>, DecodeError> {
-    let start = reader.offset();
-    let open = |kind, missing, empty: Term| match missing {
-        0 => Head::Leaf(empty),
-        missing => Head::Open(kind, missing),
-    };
-    Ok(Head::Leaf(match reader.peek_tag()? {
-        tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG => match reader.integer()? {
-            Integer::Small(value) => Term::Integer(value),
-            Integer::Big { magnitude, .. } if magnitude.len() > limits.integer_bytes => {
-                let (len, most) = (magnitude.len(), limits.integer_bytes);
-                limits.check("the size of an integer", len, most, "integer_bytes", start)?;
-                Term::NIL
-            }
-            big => big.to_bigint().into(),
-        },
-        tag::NEW_FLOAT | tag::FLOAT => Term::Float(reader.f64()?),
-        tag::ATOM_CACHE_REF | tag::ATOM | tag::SMALL_ATOM | tag::ATOM_UTF8 | tag::SMALL_ATOM_UTF8 => {
-            Term::Atom(reader.atom()?)
-        }
-        tag::NEW_PID | tag::PID => Term::Pid(reader.pid()?),
-        tag::NEW_PORT | tag::V4_PORT | tag::PORT => Term::Port(reader.port()?),
-        tag::NEWER_REFERENCE | tag::NEW_REFERENCE | tag::REFERENCE => Term::Ref(reader.reference()?),
-        tag::SMALL_TUPLE | tag::LARGE_TUPLE => return Ok(open(Kind::Tuple, reader.tuple()?, Term::Tuple(Vec::new()))),
-        tag::STRING => return Ok(Head::Bytes(reader.byte_list()?)),
-        tag::NIL | tag::LIST => match reader.list()? {
-            Some(len) => return Ok(Head::Open(Kind::List, len + 1)),
-            None => Term::NIL,
-        },
-        tag::MAP => return Ok(open(Kind::Map, reader.map()? * 2, Term::Map(Map::new()))),
-        tag::BINARY => Term::Binary(reader.bytes()?),
-        tag::BIT_BINARY => {
-            let (bytes, bits) = reader.bitstring()?;
-            let bytes = reader.share(bytes);
-            match BitString::new(bytes.clone(), bits) {
-                Some(bits) => Term::BitString(bits),
-                None => Term::Binary(bytes),
-            }
-        }
-        tag::EXPORT => {
-            let (module, function, arity) = reader.export()?;
-            Term::export(module, function, arity)
-        }
-        tag::NEW_FUN => {
-            let (fun, free) = reader.fun_head()?;
-            let empty = if free == 0 { Term::Fun(Box::new(Fun::Opaque(fun.clone()))) } else { Term::NIL };
-            return Ok(open(Kind::Fun(Box::new(fun)), free, empty));
-        }
-        tag::RECORD => {
-            let record = Box::new(reader.record_head()?);
-            let fields = record.fields.len();
-            let empty = if fields == 0 { Term::Record(record.clone()) } else { Term::NIL };
-            return Ok(open(Kind::Record(record), fields, empty));
-        }
-        other => return Err(refused(start, other)),
-    }))
-}
+/// A list of so many elements may be one of numbers.
+const LONG: usize = 8;
+
+/// For so many elements there is room at once, of those that are announced: less than 1 MiB.
+const AT_ONCE: usize = 1 << 14;
 
 /// The error for a tag that starts no term in a message.
 pub(crate) fn refused(offset: usize, found: u8) -> DecodeError {
@@ -187,9 +326,6 @@ pub(crate) fn refused(offset: usize, found: u8) -> DecodeError {
         },
     )
 }
-
-/// For so many elements there is room at once. An announced number alone does not get memory.
-const AHEAD: usize = 64;
 
 pub(super) const KEY_TWICE: &str = "a map has a key twice";
 

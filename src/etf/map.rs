@@ -73,7 +73,11 @@ impl Map {
 
     /// All pairs at once; `None` when a key comes twice.
     pub(crate) fn from_unique(mut pairs: Vec<(Term, Term)>) -> Option<Self> {
-        pairs.sort_by(|(a, _), (b, _)| a.cmp_exact(b));
+        // Small maps come in this order.
+        if pairs.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a.cmp_exact(b).is_lt())) {
+            return Some(Self { pairs });
+        }
+        pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp_exact(b));
         let twice = pairs.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a.cmp_exact(b).is_eq()));
         (!twice).then_some(Self { pairs })
     }

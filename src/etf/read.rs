@@ -216,6 +216,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the next term is no atom, or one that is too long or not UTF-8.
+    #[inline]
     pub fn atom(&mut self) -> Result<Atom, DecodeError> {
         if let [tag::ATOM_CACHE_REF, index, rest @ ..] = self.rest
             && let Some(atom) = self.atoms.get(usize::from(*index))
@@ -223,12 +224,7 @@ impl<'a> Reader<'a> {
             self.go_on(rest);
             return Ok(atom.clone());
         }
-        let start = self.rest;
-        let text = self.atom_text()?;
-        match Atom::new(text) {
-            Ok(atom) => Ok(atom),
-            Err(_) => self.back_at(start).fail(DecodeErrorKind::Invalid(ATOM_TOO_LONG)),
-        }
+        Ok(Atom::of_checked(&self.atom_text()?))
     }
 
     /// Where this was when `rest` was left.
@@ -420,12 +416,14 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the next term is something else.
+    #[inline]
     pub fn bytes(&mut self) -> Result<Bytes, DecodeError> {
         let slice = self.binary()?;
         Ok(self.share(slice))
     }
 
     /// `slice`, which has to come from this reader, as shared bytes.
+    #[inline]
     pub(crate) fn share(&self, slice: &'a [u8]) -> Bytes {
         match self.shared {
             Some(shared) if !slice.is_empty() => shared.slice_ref(slice),
