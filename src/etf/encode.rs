@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use num_bigint::{BigInt, Sign};
 use smallvec::SmallVec;
 
-use super::atom::Atom;
+use super::atom::{Atom, AtomTooLong, MAX_ATOM_CHARACTERS};
 use super::ids::{Pid, Port, Ref};
 use super::read::Reader;
 use super::tag;
@@ -85,6 +85,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// The buffer, to write bytes that are encoded already.
+    #[inline]
     pub fn buffer(&mut self) -> &mut BytesMut {
         self.buf
     }
@@ -101,6 +102,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// An atom.
+    #[inline]
     pub fn atom(&mut self, atom: &Atom) {
         if let Some(atoms) = self.atoms.as_deref_mut()
             && let Some(index) = atoms.index(atom)
@@ -108,34 +110,65 @@ impl<'a> Encoder<'a> {
             self.buf.put_slice(&[tag::ATOM_CACHE_REF, index]);
             return;
         }
-        let text = atom.as_str().as_bytes();
+        self.plain_atom(atom.as_str());
+    }
+
+    /// An atom of text, without making the atom where it is not referred to.
+    #[inline]
+    pub(crate) fn atom_of(&mut self, text: &str) -> Result<(), AtomTooLong> {
+        if self.atoms.is_some() || text.len() > MAX_ATOM_CHARACTERS {
+            self.atom(&Atom::new(text)?);
+        } else {
+            self.plain_atom(text);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn plain_atom(&mut self, text: &str) {
+        let text = text.as_bytes();
         if let Ok(len) = u8::try_from(text.len()) {
+            self.buf.reserve(2 + text.len());
             self.buf.put_slice(&[tag::SMALL_ATOM_UTF8, len]);
         } else {
             // 255 characters of at most 4 bytes: always fits 16 bits.
-            self.buf.put_u8(tag::ATOM_UTF8);
-            self.buf.put_u16(text.len() as u16);
+            self.counted(tag::ATOM_UTF8, text.len() as u16);
         }
         self.buf.put_slice(text);
     }
 
+    /// A tag and a count of two bytes.
+    #[inline]
+    fn counted(&mut self, tag: u8, count: u16) {
+        let [high, low] = count.to_be_bytes();
+        self.buf.put_slice(&[tag, high, low]);
+    }
+
+    /// A tag and a number of four bytes.
+    #[inline]
+    fn tagged(&mut self, tag: u8, number: u32) {
+        let [a, b, c, d] = number.to_be_bytes();
+        self.buf.put_slice(&[tag, a, b, c, d]);
+    }
+
     /// An integer, in its shortest form.
+    #[inline]
     pub fn i64(&mut self, value: i64) {
         if let Ok(byte) = u8::try_from(value) {
             self.buf.put_slice(&[tag::SMALL_INTEGER, byte]);
         } else if let Ok(word) = i32::try_from(value) {
-            self.buf.put_u8(tag::INTEGER);
-            self.buf.put_i32(word);
+            self.tagged(tag::INTEGER, word as u32);
         } else {
-            self.small_big(value < 0, &value.unsigned_abs().to_le_bytes());
+            self.wide(value < 0, value.unsigned_abs());
         }
     }
 
     /// An unsigned integer, in its shortest form.
+    #[inline]
     pub fn u64(&mut self, value: u64) {
         match i64::try_from(value) {
             Ok(value) => self.i64(value),
-            Err(_) => self.small_big(false, &value.to_le_bytes()),
+            Err(_) => self.wide(false, value),
         }
     }
 
@@ -154,6 +187,15 @@ impl<'a> Encoder<'a> {
         self.buf.put_slice(&magnitude);
     }
 
+    /// An integer of at most eight bytes: all of them go out, and what is too much is taken back.
+    #[inline]
+    fn wide(&mut self, negative: bool, magnitude: u64) {
+        let len = 8 - magnitude.leading_zeros() / 8;
+        let [a, b, c, d, e, f, g, h] = magnitude.to_le_bytes();
+        self.buf.put_slice(&[tag::SMALL_BIG, len as u8, u8::from(negative), a, b, c, d, e, f, g, h]);
+        self.buf.truncate(self.buf.len() - (8 - len as usize));
+    }
+
     fn small_big(&mut self, negative: bool, magnitude: &[u8]) {
         let len = magnitude.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         self.buf.put_slice(&[tag::SMALL_BIG, len as u8, u8::from(negative)]);
@@ -162,22 +204,24 @@ impl<'a> Encoder<'a> {
 
     /// A float. Not-a-number and the infinities do not exist in Erlang; a BEAM closes the connection
     /// for them, so it is for the caller to refuse them.
+    #[inline]
     pub fn f64(&mut self, value: f64) {
         debug_assert!(value.is_finite());
-        self.buf.put_u8(tag::NEW_FLOAT);
-        self.buf.put_f64(value);
+        let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+        self.buf.put_slice(&[tag::NEW_FLOAT, a, b, c, d, e, f, g, h]);
     }
 
     /// The empty list, or the tail of a proper one.
+    #[inline]
     pub fn nil(&mut self) {
         self.buf.put_u8(tag::NIL);
     }
 
     /// Starts a list of `len` elements; then come these, then the tail ([`nil`](Self::nil) for a
     /// proper list).
+    #[inline]
     pub fn list_header(&mut self, len: u32) {
-        self.buf.put_u8(tag::LIST);
-        self.buf.put_u32(len);
+        self.tagged(tag::LIST, len);
     }
 
     /// A list of bytes, in the compact form where there are at most 65535.
@@ -185,8 +229,8 @@ impl<'a> Encoder<'a> {
         match u16::try_from(bytes.len()) {
             Ok(0) => self.nil(),
             Ok(len) => {
-                self.buf.put_u8(tag::STRING);
-                self.buf.put_u16(len);
+                self.buf.reserve(3 + bytes.len());
+                self.counted(tag::STRING, len);
                 self.buf.put_slice(bytes);
             }
             Err(_) => {
@@ -223,39 +267,41 @@ impl<'a> Encoder<'a> {
     }
 
     /// Starts a tuple of `arity` elements.
+    #[inline]
     pub fn tuple_header(&mut self, arity: u32) {
         if let Ok(arity) = u8::try_from(arity) {
             self.buf.put_slice(&[tag::SMALL_TUPLE, arity]);
         } else {
-            self.buf.put_u8(tag::LARGE_TUPLE);
-            self.buf.put_u32(arity);
+            self.tagged(tag::LARGE_TUPLE, arity);
         }
     }
 
     /// Starts a map of `pairs` keys and values, each key before its value. Keys must differ: a BEAM
     /// closes the connection for a key that comes twice.
+    #[inline]
     pub fn map_header(&mut self, pairs: u32) {
-        self.buf.put_u8(tag::MAP);
-        self.buf.put_u32(pairs);
+        self.tagged(tag::MAP, pairs);
     }
 
     /// A binary, copied.
+    #[inline]
     pub fn binary(&mut self, bytes: &[u8]) {
-        self.buf.put_u8(tag::BINARY);
-        self.buf.put_u32(bytes.len() as u32);
+        self.buf.reserve(5 + bytes.len());
+        self.tagged(tag::BINARY, bytes.len() as u32);
         self.buf.put_slice(bytes);
     }
 
     /// A binary, chained where it is large and [`chaining`](Self::chaining) is on.
+    #[inline]
     pub fn bytes(&mut self, bytes: &Bytes) {
-        self.buf.put_u8(tag::BINARY);
-        self.buf.put_u32(bytes.len() as u32);
         match self.chain.as_deref_mut() {
             Some(chain) if bytes.len() >= CHAIN_FROM => {
+                self.buf.put_u8(tag::BINARY);
+                self.buf.put_u32(bytes.len() as u32);
                 chain.push(self.buf.split().freeze());
                 chain.push(bytes.clone());
             }
-            _ => self.buf.put_slice(bytes),
+            _ => self.binary(bytes),
         }
     }
 
@@ -274,9 +320,10 @@ impl<'a> Encoder<'a> {
     pub fn pid(&mut self, pid: &Pid) {
         self.buf.put_u8(tag::NEW_PID);
         self.atom(&pid.node);
-        self.buf.put_u32(pid.id);
-        self.buf.put_u32(pid.serial);
-        self.buf.put_u32(pid.creation.0);
+        let mut numbers = [0; 12];
+        let all = [pid.id, pid.serial, pid.creation.0];
+        numbers.as_chunks_mut::<4>().0.iter_mut().zip(all).for_each(|(to, number)| *to = number.to_be_bytes());
+        self.buf.put_slice(&numbers);
     }
 
     /// A port; the wide form only where the number needs it, which only nodes with `V4_NC` make.
@@ -343,6 +390,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes a u32 over one that was left open at `at`.
+    #[inline]
     pub(crate) fn patch(&mut self, at: usize, value: u32) {
         if let Some(open) = self.buf.get_mut(at..at + 4) {
             open.copy_from_slice(&value.to_be_bytes());

@@ -37,7 +37,6 @@ use bytes::{Bytes, BytesMut};
 use num_bigint::BigInt;
 use serde::ser::{self, Serialize};
 
-use super::atom::Atom;
 use super::encode::{Encoder, TYPICAL_TERM};
 use super::error::{EncodeError, EncodeErrorKind};
 use super::named::{Named, STRUCT};
@@ -118,9 +117,9 @@ impl<'s, 'a> Serializer<'s, 'a> {
         Self { encoder, wanted: Wanted::Usual }
     }
 
+    #[inline]
     fn name(&mut self, name: &str) -> Result<(), EncodeError> {
-        self.encoder.atom(&Atom::new(name).map_err(EncodeErrorKind::from)?);
-        Ok(())
+        Ok(self.encoder.atom_of(name).map_err(EncodeErrorKind::from)?)
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
@@ -167,7 +166,8 @@ impl<'s, 'a> Serializer<'s, 'a> {
 
 macro_rules! integers {
     ($($method:ident $type:ty => $encode:ident),* $(,)?) => {
-        $(fn $method(self, value: $type) -> Result<Ok, EncodeError> {
+        $(#[inline]
+        fn $method(self, value: $type) -> Result<Ok, EncodeError> {
             self.encoder.$encode(value.into());
             Ok(())
         })*
@@ -210,6 +210,7 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         self.serialize_f64(value.into())
     }
 
+    #[inline]
     fn serialize_f64(self, value: f64) -> Result<Ok, EncodeError> {
         if !value.is_finite() {
             return Err(EncodeErrorKind::NotFinite(value).into());
@@ -218,15 +219,16 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_bool(self, value: bool) -> Result<Ok, EncodeError> {
-        self.encoder.atom(&if value { atom!("true") } else { atom!("false") });
-        Ok(())
+        self.encoder.atom_of(if value { "true" } else { "false" }).map_err(|error| EncodeErrorKind::from(error).into())
     }
 
     fn serialize_char(self, value: char) -> Result<Ok, EncodeError> {
         self.serialize_u32(value.into())
     }
 
+    #[inline]
     fn serialize_str(mut self, value: &str) -> Result<Ok, EncodeError> {
         match self.wanted {
             Wanted::Name => self.name(value),
@@ -238,6 +240,7 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         }
     }
 
+    #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<Ok, EncodeError> {
         if u32::try_from(value.len()).is_err() {
             return Err(EncodeErrorKind::TooMany { count: value.len(), most: u32::MAX as usize }.into());

@@ -24,11 +24,14 @@ impl ser::SerializeSeq for Seq<'_, '_> {
     type Ok = Ok;
     type Error = EncodeError;
 
+    #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let index = self.written;
         self.written += 1;
         let start = self.encoder.buffer().len();
-        value.serialize(Serializer::new(self.encoder)).map_err(|error| error.within_index(index))?;
+        if let Err(error) = value.serialize(Serializer::new(self.encoder)) {
+            return Err(error.within_index(index));
+        }
         if let Some(keys) = &mut self.keys {
             keys.push(start..self.encoder.buffer().len());
             self.encoder.nil();
@@ -93,6 +96,7 @@ fn of_variant(variant: Option<&'static str>) -> impl Fn(EncodeError) -> EncodeEr
 }
 
 impl Tuple<'_, '_> {
+    #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let (index, variant) = (self.written, self.variant);
         self.written += 1;
@@ -162,11 +166,13 @@ pub(super) enum Form {
 }
 
 impl Pairs<'_, '_> {
+    #[inline]
     pub(super) fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
         let variant = self.variant;
         self.pair(key, value).map_err(|error| of_variant(variant)(error.within(key)))
     }
 
+    #[inline]
     fn pair<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
         self.written += 1;
         let mut serializer = Serializer::new(self.encoder);
@@ -212,6 +218,7 @@ impl ser::SerializeMap for Pairs<'_, '_> {
     type Ok = Ok;
     type Error = EncodeError;
 
+    #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
         self.written += 1;
         let is_keyword = self.form == Form::Keyword;
@@ -229,6 +236,7 @@ impl ser::SerializeMap for Pairs<'_, '_> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let written = value.serialize(Serializer::new(self.encoder));
         written.map_err(|error| error.within(&key_in_path(&self.encoder.written_from(self.key))))

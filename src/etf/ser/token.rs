@@ -2,7 +2,6 @@
 
 use serde::ser::{self, Impossible, Serialize};
 
-use super::super::atom::Atom;
 use super::super::encode::Encoder;
 use super::super::read::Reader;
 use super::{EncodeError, EncodeErrorKind, Ok};
@@ -36,9 +35,9 @@ impl ser::Serializer for Raw<'_, '_> {
     type SerializeStruct = Impossible<Ok, EncodeError>;
     type SerializeStructVariant = Impossible<Ok, EncodeError>;
 
+    #[inline]
     fn serialize_str(self, text: &str) -> Result<Ok, EncodeError> {
-        self.encoder.atom(&Atom::new(text).map_err(EncodeErrorKind::from)?);
-        Ok(())
+        Ok(self.encoder.atom_of(text).map_err(EncodeErrorKind::from)?)
     }
 
     fn serialize_bytes(self, term: &[u8]) -> Result<Ok, EncodeError> {
