@@ -16,7 +16,7 @@ impl Term {
     /// What [`validate`](super::validate()) finds; besides a key that comes twice in a map, and a
     /// tree deeper than [`Limits::tree_depth`].
     pub fn decode(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self, DecodeError> {
-        let mut building = Building { terms: Vec::with_capacity(8), items: 1, limits };
+        let mut building = Building { terms: Vec::new(), items: 1, limits };
         building.check(reader.offset())?;
         let mut outer: SmallVec<[Open; 8]> = SmallVec::new();
         let Some(mut open) = building.head(reader)? else { return Ok(building.terms.pop().unwrap_or(Self::NIL)) };
@@ -103,6 +103,9 @@ impl Building<'_> {
     fn open(&mut self, kind: Kind, missing: usize, start: usize) -> Result<Option<Open>, DecodeError> {
         self.items = self.items.saturating_add(missing);
         self.check(start)?;
+        if self.terms.capacity() == 0 {
+            self.terms.reserve_exact(missing.min(FEW));
+        }
         Ok(Some(Open { start, kind, missing, base: self.terms.len() }))
     }
 
@@ -309,6 +312,9 @@ impl Building<'_> {
         })
     }
 }
+
+/// For so many parts there is room at first.
+const FEW: usize = 16;
 
 /// A list of so many elements may be one of numbers.
 const LONG: usize = 8;

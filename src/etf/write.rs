@@ -5,7 +5,7 @@ use std::slice::Iter;
 use smallvec::SmallVec;
 
 use super::atom::Atom;
-use super::encode::{Encoder, FunStart};
+use super::encode::{CHAIN_FROM, Encoder, FunStart};
 use super::error::{EncodeError, EncodeErrorKind};
 use super::term::{Fun, MAX_FREE, Term};
 
@@ -27,14 +27,24 @@ pub(super) fn write<'a>(term: &Term, encoder: &mut Encoder<'a>) -> Result<(), En
     head(term, encoder, &mut work)?;
     while let Some(top) = work.last_mut() {
         let next = match top {
-            Work::Terms(terms) => terms.next(),
+            Work::Terms(terms) => {
+                leaves(terms, encoder);
+                terms.next()
+            }
             Work::Fields(fields) => fields.next().map(|(_, value)| value),
-            Work::Pairs(pairs) => match pairs.next() {
-                Some((key, value)) => {
-                    work.push(Work::Value(value));
-                    Some(key)
+            Work::Pairs(pairs) => loop {
+                match pairs.next() {
+                    Some((key, value)) if leaf(key, encoder) => {
+                        if !leaf(value, encoder) {
+                            break Some(value);
+                        }
+                    }
+                    Some((key, value)) => {
+                        work.push(Work::Value(value));
+                        break Some(key);
+                    }
+                    None => break None,
                 }
-                None => None,
             },
             Work::Value(value) => {
                 let value = *value;
@@ -54,6 +64,28 @@ pub(super) fn write<'a>(term: &Term, encoder: &mut Encoder<'a>) -> Result<(), En
         }
     }
     Ok(())
+}
+
+/// Writes the terms that come next and are done with one look.
+fn leaves(terms: &mut Iter<'_, Term>, encoder: &mut Encoder<'_>) {
+    while let Some(term) = terms.as_slice().first()
+        && leaf(term, encoder)
+    {
+        terms.next();
+    }
+}
+
+/// Writes a term that is done with one look; `false` for all others.
+#[inline(always)]
+fn leaf(term: &Term, encoder: &mut Encoder<'_>) -> bool {
+    match term {
+        Term::Integer(value) => encoder.i64(*value),
+        Term::Float(value) if value.is_finite() => encoder.f64(*value),
+        Term::Atom(atom) => encoder.atom(atom),
+        Term::Binary(bytes) if bytes.len() < CHAIN_FROM => encoder.binary(bytes),
+        _ => return false,
+    }
+    true
 }
 
 /// Writes a term up to its parts, which go on the stack.
@@ -121,14 +153,13 @@ fn head<'t, 'a>(term: &'t Term, encoder: &mut Encoder<'a>, work: &mut Stack<'t, 
 }
 
 /// The elements of a list that a BEAM writes in the compact form: 1 to 65535 bytes.
-fn bytes(elements: &[Term]) -> Option<Vec<u8>> {
+fn bytes(elements: &[Term]) -> Option<SmallVec<[u8; 64]>> {
     let byte = |term: &Term| match term {
         Term::Integer(value) => u8::try_from(*value).ok(),
         _ => None,
     };
-    // One look at the first spares most lists the attempt.
-    byte(elements.first()?)?;
-    if elements.len() > usize::from(u16::MAX) {
+    // The first that is none spares most lists the attempt.
+    if elements.len() > usize::from(u16::MAX) || !elements.iter().all(|element| byte(element).is_some()) {
         return None;
     }
     elements.iter().map(byte).collect()
