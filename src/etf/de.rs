@@ -212,7 +212,9 @@ impl<'de, 'l> Deserializer<'de, 'l> {
 
     /// The next term for a type of this crate, which reads it itself.
     fn term<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
-        let Some(source) = self.source else {
+        // What identifies something has no part that could be kept without a copy.
+        let is_alone = self.reader.atoms().is_empty() && self.reader.is_at_identifier();
+        let Some(source) = self.source.filter(|_| !is_alone) else {
             return visitor.visit_newtype_struct(Encoded { term: self.encoded()? });
         };
         let start = self.reader.clone();

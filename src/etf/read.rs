@@ -297,6 +297,12 @@ impl<'a> Reader<'a> {
         )
     }
 
+    /// Whether a pid, a port or a reference comes next.
+    #[inline]
+    pub(crate) fn is_at_identifier(&self) -> bool {
+        matches!(self.rest.first(), Some(&(tag::NEW_PID | tag::NEW_PORT | tag::V4_PORT | tag::NEWER_REFERENCE)))
+    }
+
     /// Starts a tuple: its arity; then come its elements.
     ///
     /// # Errors
