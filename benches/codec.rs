@@ -1,4 +1,5 @@
-//! The codec over terms of eight shapes, from a small tuple to a megabyte. MB/s are those of the external format.
+//! The codec over terms of ten shapes, from a small tuple to a megabyte. MB/s are those of the external format, and
+//! allocations are counted as well. `examples/bench_codec.rs` does the same over files.
 //!
 //! `cargo bench --bench codec [FILTER]`.
 
@@ -7,12 +8,15 @@
 mod samples;
 
 use divan::counter::BytesCount;
-use divan::{Bencher, black_box};
+use divan::{AllocProfiler, Bencher, black_box};
 use gusset::Payload;
 use gusset::etf::{Limits, to_payload, validate};
 use samples::{CASES, Case, case};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
 fn main() {
     divan::main();
@@ -78,12 +82,40 @@ macro_rules! typed {
 typed! {
     count: (gusset::Atom, serde_bytes::ByteBuf);
     call: samples::Call;
+    control: samples::Control;
+    small: samples::Small;
     ints: Vec<i64>;
     floats: Vec<f64>;
     map: std::collections::HashMap<String, samples::Entry>;
     proplist: Vec<(gusset::Atom, String)>;
     strings: samples::Strings;
     binary: (gusset::Atom, i64, serde_bytes::ByteBuf);
+}
+
+/// Text and binaries stay where they are.
+mod decode_borrowed {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::samples::EntryRef;
+
+    macro_rules! borrowed {
+        ($($name:ident: $type:ty;)*) => {
+            $(#[divan::bench]
+            fn $name(bencher: Bencher<'_, '_>) {
+                let Case { payload, .. } = case(stringify!($name));
+                let bencher = bencher.counter(BytesCount::new(payload.bytes().len()));
+                bencher.bench(|| black_box(&payload).decode_borrowed::<$type>().map(drop).unwrap());
+            })*
+        };
+    }
+
+    borrowed! {
+        map: HashMap<&str, EntryRef<'_>>;
+        proplist: Vec<(gusset::Atom, &str)>;
+        strings: (Vec<&[u8]>, gusset::etf::Charlist, &[u8]);
+        binary: (gusset::Atom, i64, &[u8]);
+    }
 }
 
 /// Short inputs that ask for much: how soon they are refused.

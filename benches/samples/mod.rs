@@ -7,7 +7,8 @@ use gusset::{Atom, Payload, Term, atom, list, tuple};
 use serde::{Deserialize, Serialize};
 
 /// The names that [`case`] knows.
-pub(crate) const CASES: [&str; 8] = ["count", "call", "ints", "floats", "map", "proplist", "strings", "binary"];
+pub(crate) const CASES: [&str; 10] =
+    ["count", "call", "control", "small", "ints", "floats", "map", "proplist", "strings", "binary"];
 
 pub(crate) struct Case {
     pub(crate) term: Term,
@@ -19,6 +20,11 @@ pub(crate) fn case(name: &str) -> Case {
     let term = match name {
         "count" => tuple![atom!("n"), Term::binary(vec![7; 16])],
         "call" => call(1),
+        "control" => tuple![6, pid(), atom!(""), atom!("bench")],
+        "small" => {
+            let inner = Term::map([(atom!("a").into(), 1.into()), (atom!("b").into(), "two".into())]);
+            tuple![pid(), 42, tuple![atom!("hello"), atom!("world"), 3.5, list![1, 2, 3], inner], "sixteen bytes ok"]
+        }
         "ints" => listed((0..10_000).map(|at| random.below(1 << (16 + 8 * (at % 3))).into())),
         "floats" => listed((0..10_000).map(|_| Term::Float(random.below(1 << 40) as f64 / 1e6))),
         "map" => Term::map((0..1000).map(|at| (format!("key-{at}").into(), entry(at, &mut random)))),
@@ -72,6 +78,25 @@ pub(crate) struct Entry {
     pub(crate) tags: Vec<String>,
 }
 
+/// The same, with text that stays in the message.
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "read to be measured")]
+pub(crate) struct EntryRef<'a> {
+    id: i64,
+    name: &'a str,
+    on: bool,
+    #[serde(borrow)]
+    tags: Vec<&'a str>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Pair {
+    a: i64,
+    b: String,
+}
+
+pub(crate) type Control = (u8, Pid, Atom, Atom);
+pub(crate) type Small = (Pid, i64, (Atom, Atom, f64, Vec<u8>, Pair), String);
 pub(crate) type Call = (Atom, (Pid, Term), (Atom, i64));
 pub(crate) type Strings = (Vec<Vec<u8>>, Vec<u8>, String);
 
