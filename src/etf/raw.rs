@@ -4,6 +4,7 @@
 //! and the deserializer of this crate know these names, and hand the text of an atom or the bytes of
 //! the encoded term through. Other formats see these bytes; those for humans see Erlang syntax.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -13,7 +14,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::atom::Atom;
-use super::encode::{Encoder, TYPICAL_TERM};
+use super::encode::Encoder;
 use super::error::DecodeError;
 use super::handed;
 use super::ids::{Pid, Port, Ref};
@@ -61,10 +62,23 @@ pub(super) fn serialize<S: Serializer>(
     if serializer.is_human_readable() {
         return serializer.collect_str(text);
     }
-    let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
+    let mut buf = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    buf.clear();
     encode(&mut Encoder::new(&mut buf))?;
-    serializer.serialize_newtype_struct(TERM_TOKEN, &Encoded(&buf))
+    let serialized = serializer.serialize_newtype_struct(TERM_TOKEN, &Encoded(&buf));
+    if buf.capacity() <= KEPT {
+        let _ = SCRATCH.try_with(|scratch| scratch.set(buf));
+    }
+    serialized
 }
+
+thread_local! {
+    /// Where terms are encoded before serde takes their bytes.
+    static SCRATCH: Cell<BytesMut> = Cell::default();
+}
+
+/// A larger buffer is not kept.
+const KEPT: usize = 4096;
 
 macro_rules! identifiers {
     ($($type:ty, $method:ident;)*) => {
