@@ -1,6 +1,8 @@
 //! How many allocations a message costs, between processes of one node and of two: the same on every machine, however
 //! busy.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use allocation_counter::measure;
