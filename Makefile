@@ -10,7 +10,7 @@ RELEASES := 23 25 27 29
 OTP_MISSING := $(strip $(foreach otp,$(RELEASES),$(if $(wildcard $(OTP_DIR)/bin/erl$(otp)),,$(otp))))
 RABBITMQ_MISSING := $(if $(wildcard $(OTP_DIR)/rabbitmq/bin/rabbitmq-server),,RabbitMQ)
 
-.PHONY: help build test unit otp lint fmt deny fuzz compose cluster
+.PHONY: help build test unit otp chaos lint fmt deny fuzz compose cluster
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -48,6 +48,12 @@ lint: ## format, clippy and documentation, as CI asks
 	@$(STEP) "clippy, no features" $(CARGO) clippy --all-targets --no-default-features -- -D warnings
 	@$(STEP) "clippy, all features" $(CARGO) clippy --all-targets --all-features -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" $(STEP) doc $(CARGO) doc --no-deps --all-features
+
+# The same test as one of `make test`, for longer; with another seed it takes other steps.
+CHAOS_SECONDS ?= 60
+chaos: otp ## three BEAMs and three gussets lose and find each other for CHAOS_SECONDS (60); CHAOS_SEED
+	GUSSET_CHAOS_SECONDS=$(CHAOS_SECONDS) $(if $(CHAOS_SEED),GUSSET_CHAOS_SEED=$(CHAOS_SEED)) \
+	    $(CARGO) test --all-features --test chaos -- --nocapture
 
 fmt: ## format in place
 	$(CARGO) fmt

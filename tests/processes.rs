@@ -409,3 +409,50 @@ async fn signals_of_traced_processes_arrive_like_others() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_hear_of_an_end_here_can_shut_the_node_down_at_once() {
+    // Many watchers, so that telling them all takes longer than to wake up who waits here.
+    const WATCHERS: usize = 5000;
+    for (way, otp) in otp::available().into_iter().flat_map(|otp| [("inbox", otp.clone()), ("monitor", otp)]) {
+        let epmd = Epmd::start(&otp).await;
+        let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+        let node = node::start(&epmd).await;
+        connect(&node, &beam).await;
+        beam.value("gusset_fixture:collect(box)").await;
+        let mut process = node.register("watched").unwrap();
+        introduce(&process, &beam, "box").await;
+        let watch = format!(
+            "[Pid] = gusset_fixture:collected(box),
+             Watch = fun(_) -> erlang:monitor(process, Pid) end,
+             gusset_fixture:collect(heard, fun() -> process_flag(trap_exit, true), link(Pid),
+                 lists:foreach(Watch, lists:seq(1, {WATCHERS})) end),
+             {{watched, {}}} ! ready",
+            atom(&node)
+        );
+        beam.value(&watch).await;
+        assert_eq!(next(&mut process).await, "ready");
+
+        let mut watcher = node.process();
+        let pid = process.pid().clone();
+        watcher.monitor(&pid).await.unwrap();
+        let ended = tokio::spawn(async move {
+            if way == "inbox" {
+                process.recv().await.unwrap_err();
+            } else {
+                watcher.recv().await.unwrap();
+            }
+        });
+        let boom = Reason::from_term(&Term::from(gusset::atom!("boom")));
+        let killer = node.clone();
+        tokio::task::spawn_blocking(move || assert!(killer.exit(&pid, &boom)));
+        within(SOON, "the end", ended).await.unwrap();
+        node.shutdown().await;
+        let reasons = format!(
+            "lists:usort([case M of {{'DOWN', _, _, _, Why}} -> Why; {{'EXIT', _, Why}} -> Why end
+                || M <- gusset_fixture:collected(heard, {WATCHERS} + 1, 10000)])"
+        );
+        assert_eq!(beam.value(&reasons).await, "[boom]", "OTP {}, {way}", otp.release);
+        beam.assert_clean_log().await;
+    }
+}

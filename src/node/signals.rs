@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::connection::Connection;
 use super::core::Core;
 use super::message::{Message, Target};
@@ -25,33 +27,41 @@ impl Core {
         self.end_all(&mut ending);
     }
 
+    /// Other nodes are told first: who hears of it here may shut the node down at once, and what is queued for a
+    /// connection by then still leaves.
     fn end_all(&self, ending: &mut Ending) {
+        let mut ended: SmallVec<[_; 1]> = SmallVec::new();
         while let Some((entry, reason)) = ending.pop() {
-            let Some(left) = entry.end(&reason) else { continue };
+            let Some(mut left) = entry.end(&reason) else { continue };
             self.table.remove(&entry, &left);
-            entry.ended.cancel();
             tracing::debug!(pid = %entry.pid, label = %entry.label, %reason, "process ended");
-            for (partner, link) in left.links {
-                match link.connection {
-                    Some(connection) if link.active => {
-                        let control = Control::Exit { from: entry.pid.clone(), to: partner };
-                        connection.signal_with(&entry.pid, &control, reason.payload());
-                    }
-                    Some(_) => {}
-                    None => {
-                        if let Some(partner) = self.table.by_pid(&partner) {
-                            exit_from_link(&entry.pid, &partner, &reason, ending);
-                        }
-                    }
-                }
-            }
-            for (reference, watcher) in left.watchers {
+            for (reference, watcher) in left.watchers.extract_if(|_, watcher| watcher.connection.is_some()) {
                 self.table.forget_watcher(&reference, &watcher);
                 self.tell_watcher(&entry.pid, reference, watcher, &reason);
+            }
+            for (partner, link) in left.links.extract_if(|_, link| link.connection.is_some()) {
+                if let Some(connection) = link.connection.filter(|_| link.active) {
+                    let control = Control::Exit { from: entry.pid.clone(), to: partner };
+                    connection.signal_with(&entry.pid, &control, reason.payload());
+                }
             }
             for (reference, monitor) in left.monitors {
                 self.stop_watching(&entry.pid, &reference, monitor);
             }
+            for partner in left.links.into_keys() {
+                if let Some(partner) = self.table.by_pid(&partner) {
+                    exit_from_link(&entry.pid, &partner, &reason, ending);
+                }
+            }
+            ended.push((entry, left.watchers, reason));
+        }
+        for (entry, watchers, reason) in ended {
+            entry.mailbox.close();
+            for (reference, watcher) in watchers {
+                self.table.forget_watcher(&reference, &watcher);
+                self.tell_watcher(&entry.pid, reference, watcher, &reason);
+            }
+            entry.ended.cancel();
         }
     }
 

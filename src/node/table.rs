@@ -92,15 +92,14 @@ impl Entry {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// Marks the process as ended and hands out what it leaves behind; `None` when it had ended before.
+    /// Marks the process as ended and hands out what it leaves behind; `None` when it had ended before. Its mailbox is
+    /// still to be closed, which its owner hears.
     pub(crate) fn end(&self, reason: &Reason) -> Option<State> {
         let mut state = self.state.lock();
         if self.dead.swap(true, Ordering::AcqRel) {
             return None;
         }
         let left = std::mem::replace(&mut *state, State { exit: Some(reason.clone()), ..State::default() });
-        drop(state);
-        self.mailbox.close();
         Some(left)
     }
 }

@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Forwards connections to one port, and never closes: when one side ends, the other hears nothing of it.
+/// Forwards connections to one port, and never closes by itself: when one side ends, the other hears nothing of it.
 pub struct Proxy {
     port: u16,
     held: Arc<AtomicUsize>,
+    cut: watch::Sender<()>,
     task: JoinHandle<()>,
 }
 
@@ -22,6 +25,8 @@ impl Proxy {
         let port = listener.local_addr().expect("bound").port();
         let held = Arc::new(AtomicUsize::new(0));
         let counter = held.clone();
+        let cut = watch::Sender::new(());
+        let cuts = cut.clone();
         let task = tokio::spawn(async move {
             let target = SocketAddr::from(([127, 0, 0, 1], target.await));
             let mut tasks = tokio::task::JoinSet::new();
@@ -30,11 +35,23 @@ impl Proxy {
                 let _ = (near.set_nodelay(true), far.set_nodelay(true));
                 let (near_in, near_out) = near.into_split();
                 let (far_in, far_out) = far.into_split();
-                tasks.spawn(pump(near_in, far_out, counter.clone()));
-                tasks.spawn(pump(far_in, near_out, counter.clone()));
+                for pump in [pump(near_in, far_out, counter.clone()), pump(far_in, near_out, counter.clone())] {
+                    let mut cut = cuts.subscribe();
+                    tasks.spawn(async move {
+                        tokio::select! {
+                            () = pump => {}
+                            _ = cut.changed() => {}
+                        }
+                    });
+                }
             }
         });
-        Self { port, held, task }
+        Self { port, held, cut, task }
+    }
+
+    /// Closes all connections at this moment, at both ends.
+    pub fn cut(&self) {
+        self.cut.send_replace(());
     }
 
     /// Where it listens.
@@ -55,7 +72,7 @@ impl Drop for Proxy {
 }
 
 /// Copies; at the end it holds on to both halves for ever.
-async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, held: Arc<AtomicUsize>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, held: Arc<AtomicUsize>) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(len @ 1..) = from.read(&mut buffer).await {
         if to.write_all(&buffer[..len]).await.is_err() {
