@@ -25,6 +25,8 @@ pub struct FrameReader {
     max_frame: usize,
     limits: Limits,
     buf: BytesMut,
+    /// How much is read at once: more and more while a peer fills it, little from one that is quiet.
+    ahead: usize,
     cache: CacheIn,
     routes: Routes,
     sequences: Sequences,
@@ -73,6 +75,7 @@ impl FrameReader {
             max_frame,
             limits: terms,
             buf: leftover,
+            ahead: LITTLE_AHEAD,
             cache: CacheIn::new(),
             routes: Routes::default(),
             sequences: Sequences::new(max_sequences, max_sequence_bytes, max_frame),
@@ -84,10 +87,15 @@ impl FrameReader {
     /// The room never depends on what the peer announces alone: it is at most 64 KiB, or as much as has
     /// come of the packet already (a buffer that grows doubles).
     pub fn buffer(&mut self) -> &mut BytesMut {
+        let spare = self.buf.capacity() - self.buf.len();
+        if spare == 0 {
+            self.ahead = READ_AHEAD.min(self.ahead * GROWTH);
+        }
+        let least = LEAST_ROOM.min(self.ahead / 4);
         let missing = self.announced().map_or(0, |len| (4 + len).saturating_sub(self.buf.len() as u64));
-        let room = usize::try_from(missing).unwrap_or(READ_AHEAD).clamp(LEAST_ROOM, READ_AHEAD);
-        if self.buf.capacity() - self.buf.len() < room {
-            self.buf.reserve(READ_AHEAD);
+        let room = usize::try_from(missing).unwrap_or(READ_AHEAD).clamp(least, READ_AHEAD);
+        if spare < room {
+            self.buf.reserve(room.max(self.ahead));
         }
         &mut self.buf
     }
@@ -112,6 +120,7 @@ impl FrameReader {
         let (at, atoms) = match (self.form.pass_through, packet) {
             (_, []) => {
                 self.buf.advance(4);
+                self.rest();
                 return Ok(Some(Frame::Tick));
             }
             (true, [PASS_THROUGH, tag::VERSION, ..]) => (2, None),
@@ -145,6 +154,14 @@ impl FrameReader {
         self.buf.advance(4);
         let packet = self.buf.split_to(len).freeze();
         self.message(&packet, at, atoms).map(Some)
+    }
+
+    /// Gives the buffer back: who ticks has had nothing to say for a while, and many connections are like that.
+    fn rest(&mut self) {
+        if self.buf.is_empty() {
+            self.buf = BytesMut::new();
+            self.ahead = LITTLE_AHEAD;
+        }
     }
 
     /// The length of the packet that starts the buffer.
@@ -351,6 +368,12 @@ const MAX_FRAME: usize = 512 << 20;
 /// How many bytes are read at once at most, which is also how far memory is reserved ahead of what has
 /// come.
 const READ_AHEAD: usize = 64 << 10;
+
+/// The first buffer has [`GROWTH`] times as much: room for most single messages.
+const LITTLE_AHEAD: usize = 128;
+
+/// Two reads that fill the buffer, and it has its full size.
+const GROWTH: usize = 8;
 
 /// With less room than this left in the buffer, reading would take many small calls.
 const LEAST_ROOM: usize = 4 << 10;
