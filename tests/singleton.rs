@@ -299,11 +299,15 @@ async fn wrappers_that_settle_conflicts_by_age_get_along_with_ours() {
             let runs = Runs::default();
             let theirs = async || beams[0].value("{yes, P} = gusset_fixture:individual(leader), P").await;
             let mut singleton = None;
+            // Ages are what this is about: apart by more than it takes to ask for one after the other.
+            let a_while = || tokio::time::sleep(Duration::from_millis(500));
             if ours_first {
                 leads(singleton.insert(runs.singleton(&gusset))).await;
+                a_while().await;
                 theirs().await;
             } else {
                 theirs().await;
+                a_while().await;
                 leads(singleton.insert(runs.singleton(&gusset))).await;
             }
             let singleton = singleton.unwrap();

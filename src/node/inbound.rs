@@ -100,7 +100,10 @@ impl Receiver for Inbound {
     }
 
     fn signal(&mut self, message: Incoming) -> Result<(), ProtocolViolation> {
-        self.batch.flush();
+        // Who is watched does not see it: every call brings a monitor, and should not wake its server on its own.
+        if !matches!(message.control, Control::Monitor { .. } | Control::Demonitor { .. }) {
+            self.batch.flush();
+        }
         // Without a connection the attempt was replaced, and the channel is closing.
         let Some(connection) = self.connection() else { return Ok(()) };
         let core = &self.core;

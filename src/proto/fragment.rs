@@ -14,11 +14,16 @@ use crate::etf::Atom;
 use super::control::Control;
 
 /// The sequences that are not complete yet.
+///
+/// A fragment that comes bit by bit is read to where it stays, see [`begin`](Self::begin).
 #[derive(Debug)]
 pub(super) struct Sequences {
     open: HashMap<u64, Sequence>,
-    /// How many bytes all of them hold.
+    /// How many bytes all of them hold, or will when the fragment has come that is being read.
     bytes: usize,
+    /// The sequence whose fragment is being read in place.
+    reading: Option<u64>,
+    spares: Spares,
     max_open: usize,
     max_bytes: usize,
     max_message: usize,
@@ -26,11 +31,15 @@ pub(super) struct Sequences {
 
 #[derive(Debug)]
 struct Sequence {
-    /// The number of the last fragment that came.
-    fragment: u64,
+    /// How many fragments are to come, which is the number of the next one.
+    more: u64,
     control: Control,
     atoms: Option<Arc<[Atom]>>,
     payload: BytesMut,
+    /// How long `payload` is when the last fragment of which something came is there as a whole.
+    end: usize,
+    /// The length of that fragment; all but the last are of one length.
+    step: usize,
 }
 
 /// A message whose fragments have all come.
@@ -43,7 +52,8 @@ pub(super) struct Complete {
 
 impl Sequences {
     pub(super) fn new(max_open: usize, max_bytes: usize, max_message: usize) -> Self {
-        Self { open: HashMap::new(), bytes: 0, max_open, max_bytes, max_message }
+        let (open, spares) = (HashMap::new(), Spares::default());
+        Self { open, bytes: 0, reading: None, spares, max_open, max_bytes, max_message }
     }
 
     /// Takes the first fragment of a sequence that has more.
@@ -53,7 +63,7 @@ impl Sequences {
         fragment: u64,
         control: Control,
         atoms: Option<Arc<[Atom]>>,
-        payload: &[u8],
+        bytes: &[u8],
     ) -> Result<(), FragmentError> {
         if id == 0 || fragment == 0 {
             return Err(FragmentError::Zero);
@@ -61,44 +71,161 @@ impl Sequences {
         if self.open.len() >= self.max_open && !self.open.contains_key(&id) {
             return Err(FragmentError::TooMany { limit: self.max_open });
         }
+        let ahead = ahead(bytes.len(), self.open.len());
         match self.open.entry(id) {
             Entry::Occupied(_) => return Err(FragmentError::AlreadyOpen { sequence: id }),
-            Entry::Vacant(place) => place.insert(Sequence { fragment, control, atoms, payload: BytesMut::new() }),
+            Entry::Vacant(place) => {
+                let payload = self.spares.take(rest(fragment, bytes.len()), bytes.len() + ahead);
+                place.insert(Sequence { more: fragment, control, atoms, payload, end: 0, step: 0 })
+            }
         };
-        self.append(id, payload)
+        self.next(id, fragment, bytes).map(|_more| ())
     }
 
     /// Takes another fragment; the message, if it was the last.
-    pub(super) fn next(&mut self, id: u64, fragment: u64, payload: &[u8]) -> Result<Option<Complete>, FragmentError> {
+    pub(super) fn next(&mut self, id: u64, fragment: u64, bytes: &[u8]) -> Result<Option<Complete>, FragmentError> {
+        self.expect(id, fragment, bytes.len())?.payload.extend_from_slice(bytes);
+        Ok(self.complete(id))
+    }
+
+    /// Takes the start of another fragment, which is `len` bytes long: the rest is read into
+    /// [`tail`](Self::tail), until [`finish`](Self::finish) finds it there.
+    pub(super) fn begin(&mut self, id: u64, fragment: u64, len: usize, start: &[u8]) -> Result<(), FragmentError> {
+        self.expect(id, fragment, len)?.payload.extend_from_slice(start);
+        self.reading = Some(id);
+        Ok(())
+    }
+
+    /// How many bytes of the fragment that is being read are missing.
+    pub(super) fn missing(&self) -> Option<usize> {
+        let Sequence { payload, end, .. } = self.open.get(&self.reading?)?;
+        Some(end.saturating_sub(payload.len()))
+    }
+
+    /// Where the fragment that is being read goes to, with room at its end; `otherwise` when there is none.
+    pub(super) fn tail<'a>(&'a mut self, otherwise: &'a mut BytesMut) -> &'a mut BytesMut {
+        let open = self.open.len();
+        let Some(sequence) = self.reading.and_then(|id| self.open.get_mut(&id)) else { return otherwise };
+        let Sequence { more, payload, end, step, .. } = sequence;
+        let missing = end.saturating_sub(payload.len()) + BEHIND;
+        if payload.capacity() - payload.len() < missing.min(LEAST_ROOM) {
+            let rest = rest(*more, *step).saturating_add(missing);
+            payload.reserve(rest.min(ahead(payload.len(), open)));
+        }
+        payload
+    }
+
+    /// When the fragment that is being read has come as a whole: the message, if it was the last fragment. What was
+    /// read behind it goes to `behind`.
+    pub(super) fn finish(&mut self, behind: &mut BytesMut) -> Option<Option<Complete>> {
+        let id = self.reading?;
+        let Sequence { payload, end, .. } = self.open.get_mut(&id)?;
+        behind.extend_from_slice(payload.get(*end..)?);
+        payload.truncate(*end);
+        self.reading = None;
+        Some(self.complete(id))
+    }
+
+    /// True when no memory is kept but such as receivers still have.
+    pub(super) fn is_ahead(&mut self) -> bool {
+        let spares = &mut self.spares.0;
+        spares.len() >= MOST_SPARES && !spares.iter_mut().any(|(spare, capacity)| spare.try_reclaim(*capacity))
+    }
+
+    /// Gives back memory that was kept for the next messages.
+    pub(super) fn idle(&mut self) {
+        self.spares.0.clear();
+    }
+
+    /// The sequence that a fragment belongs to, if it is its turn and `len` bytes are not too many.
+    fn expect(&mut self, id: u64, fragment: u64, len: usize) -> Result<&mut Sequence, FragmentError> {
         let Some(sequence) = self.open.get_mut(&id) else {
             return Err(FragmentError::NotOpen { sequence: id });
         };
-        if fragment != sequence.fragment - 1 {
-            return Err(FragmentError::Gap { sequence: id, expected: sequence.fragment - 1, found: fragment });
+        if fragment != sequence.more {
+            return Err(FragmentError::Gap { sequence: id, expected: sequence.more, found: fragment });
         }
-        sequence.fragment = fragment;
-        self.append(id, payload)?;
-        if fragment > 1 {
-            return Ok(None);
-        }
-        let Some(Sequence { control, atoms, payload, .. }) = self.open.remove(&id) else { return Ok(None) };
-        self.bytes -= payload.len();
-        Ok(Some(Complete { control, atoms, payload: payload.freeze() }))
-    }
-
-    fn append(&mut self, id: u64, bytes: &[u8]) -> Result<(), FragmentError> {
-        let Some(sequence) = self.open.get_mut(&id) else { return Ok(()) };
-        if sequence.payload.len() + bytes.len() > self.max_message {
+        if sequence.end + len > self.max_message {
             return Err(FragmentError::MessageTooLarge { limit: self.max_message });
         }
-        if self.bytes + bytes.len() > self.max_bytes {
+        if self.bytes + len > self.max_bytes {
             return Err(FragmentError::TooManyBytes { limit: self.max_bytes });
         }
-        self.bytes += bytes.len();
-        sequence.payload.extend_from_slice(bytes);
-        Ok(())
+        self.bytes += len;
+        (sequence.more, sequence.end, sequence.step) = (fragment - 1, sequence.end + len, len);
+        Ok(sequence)
+    }
+
+    /// The message, if the last fragment of it has come.
+    fn complete(&mut self, id: u64) -> Option<Complete> {
+        if self.open.get(&id)?.more > 0 {
+            return None;
+        }
+        let Sequence { control, atoms, mut payload, .. } = self.open.remove(&id)?;
+        self.bytes -= payload.len();
+        let capacity = payload.capacity();
+        let bytes = payload.split().freeze();
+        self.spares.keep(payload, capacity);
+        Some(Complete { control, atoms, payload: bytes })
     }
 }
+
+/// Buffers whose messages have gone to their receivers, and how large they are. Once these have dropped them the next messages go there: memory
+/// that is new to the process costs more than what is read into it.
+#[derive(Debug, Default)]
+struct Spares(Vec<(BytesMut, usize)>);
+
+impl Spares {
+    /// A buffer for `expected` bytes; a new one has no more than `most`.
+    fn take(&mut self, expected: usize, most: usize) -> BytesMut {
+        match self.0.iter_mut().position(|(spare, _)| spare.try_reclaim(expected)) {
+            Some(at) => self.0.swap_remove(at).0,
+            None => BytesMut::with_capacity(expected.min(most)),
+        }
+    }
+
+    fn keep(&mut self, spare: BytesMut, capacity: usize) {
+        if capacity <= LARGEST_SPARE {
+            if self.0.len() >= MOST_SPARES {
+                self.0.remove(0);
+            }
+            self.0.push((spare, capacity));
+        }
+    }
+}
+
+/// How many bytes so many fragments have, and one look further.
+fn rest(fragments: u64, step: usize) -> usize {
+    usize::try_from(fragments).unwrap_or(usize::MAX).saturating_mul(step).saturating_add(BEHIND)
+}
+
+/// How far memory is reserved ahead of the `come` bytes of a sequence, whatever is announced: as much as has come, and a
+/// little more for the first sequences.
+fn ahead(come: usize, open: usize) -> usize {
+    let least = if open < FEW && come >= AHEAD / 64 { AHEAD } else { LEAST_ROOM };
+    come.max(least)
+}
+
+/// How much is read behind a fragment: the header of the next one of a sequence, with the length of its packet.
+pub(super) const BEHIND: usize = 4 + NEXT_HEADER;
+
+/// How long the header of a fragment is that is not the first.
+pub(super) const NEXT_HEADER: usize = 2 + 8 + 8;
+
+/// Less room than this makes for many small reads.
+const LEAST_ROOM: usize = 64 << 10;
+
+/// How much the first sequences may reserve ahead…
+const AHEAD: usize = 2 << 20;
+
+/// … and how many these are.
+const FEW: usize = 8;
+
+/// Larger buffers go back to the system at once.
+const LARGEST_SPARE: usize = 2 * AHEAD;
+
+/// One is read into while the receiver looks at the others.
+const MOST_SPARES: usize = 3;
 
 /// A fragment that no node may send.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,19 +6,20 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::buf::Limit;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Payload, Reader, tag, validate};
 
 use super::atom_cache::CacheIn;
 use super::control::{Control, ControlError, Incoming, Parsed, Sent};
 use super::flags::Flags;
-use super::fragment::{FragmentError, Sequences};
+use super::fragment::{BEHIND, Complete, FragmentError, NEXT_HEADER, Sequences};
 use super::routes::{Route, Routes};
 
 /// The receiving half of a connection, apart from the socket: takes bytes, gives messages.
 ///
-/// Read into [`buffer`](Self::buffer), then call [`next`](Self::next) until it has nothing more.
+/// Read into [`room`](Self::room), then call [`next`](Self::next) until it has nothing more.
 #[derive(Debug)]
 pub struct FrameReader {
     form: Form,
@@ -30,6 +31,8 @@ pub struct FrameReader {
     cache: CacheIn,
     routes: Routes,
     sequences: Sequences,
+    /// The last packet was a fragment, and not the last one of its message.
+    after_fragment: bool,
 }
 
 /// What a packet was.
@@ -79,14 +82,33 @@ impl FrameReader {
             cache: CacheIn::new(),
             routes: Routes::default(),
             sequences: Sequences::new(max_sequences, max_sequence_bytes, max_frame),
+            after_fragment: false,
         }
     }
 
-    /// The buffer, with room at its end to read into.
+    /// The [`buffer`](Self::buffer), and how much of its room is to be filled with one read, for the least copying.
+    pub fn room(&mut self) -> Limit<&mut BytesMut> {
+        let limit = match (self.sequences.missing(), self.announced()) {
+            (Some(missing), _) => missing + BEHIND,
+            (None, Some(len)) if self.is_first_fragment() => match (4 + len).saturating_sub(self.buf.len() as u64) {
+                0 => usize::MAX,
+                missing => usize::try_from(missing).unwrap_or(usize::MAX).saturating_add(BEHIND),
+            },
+            // Likely the next fragment, and most of that need not go through this buffer.
+            _ if self.after_fragment && self.buf.len() < BEHIND => BEHIND,
+            _ => usize::MAX,
+        };
+        self.buffer().limit(limit)
+    }
+
+    /// The buffer, with room at its end to read into. It may be another one each time.
     ///
     /// The room never depends on what the peer announces alone: it is at most 64 KiB, or as much as has
-    /// come of the packet already (a buffer that grows doubles).
+    /// come of the packet already (a buffer that grows doubles), or a little more for a message in fragments.
     pub fn buffer(&mut self) -> &mut BytesMut {
+        if self.sequences.missing().is_some() {
+            return self.sequences.tail(&mut self.buf);
+        }
         let spare = self.buf.capacity() - self.buf.len();
         if spare == 0 {
             self.ahead = READ_AHEAD.min(self.ahead * GROWTH);
@@ -100,7 +122,12 @@ impl FrameReader {
         &mut self.buf
     }
 
-    /// How many bytes of an incomplete packet have come.
+    /// True when there is no memory for another message in fragments, as receivers still have all that is kept for these.
+    pub fn is_ahead(&mut self) -> bool {
+        self.sequences.is_ahead()
+    }
+
+    /// How many bytes are buffered that belong to no packet yet.
     pub fn pending(&self) -> usize {
         self.buf.len()
     }
@@ -111,15 +138,19 @@ impl FrameReader {
     /// When the peer did what no node may do: the connection is to be closed.
     #[expect(clippy::should_implement_trait, reason = "an iterator would go on after an error")]
     pub fn next(&mut self) -> Result<Option<Frame>, ProtocolViolation> {
+        if self.sequences.missing().is_some() {
+            return self.finish_fragment();
+        }
         let Some(len) = self.announced() else { return Ok(None) };
         if len > self.max_frame as u64 {
             return Err(ProtocolViolation::FrameTooLarge { len, max: self.max_frame });
         }
         let len = len as usize;
-        let Some(packet) = self.buf.get(4..4 + len) else { return Ok(None) };
+        let Some(packet) = self.buf.get(4..4 + len) else { return self.begin_fragment(len).map(|()| None) };
         let (at, atoms) = match (self.form.pass_through, packet) {
             (_, []) => {
                 self.buf.advance(4);
+                self.sequences.idle();
                 self.rest();
                 return Ok(Some(Frame::Tick));
             }
@@ -135,6 +166,7 @@ impl FrameReader {
                 return self.fragment(&packet).map(Some);
             }
         };
+        self.after_fragment = false;
         // The usual message is looked at where it is, and only its payload is cut out.
         let terms = packet.get(at..).unwrap_or_default();
         if let Some(Route { from, to, len: control_len }) = self.routes.find(terms, atoms.as_ref())
@@ -239,16 +271,50 @@ impl FrameReader {
             return Err(FragmentError::NoPayload { operation: control.name() }.into());
         }
         self.sequences.first(id, fragment, control, atoms, terms.get(len..).unwrap_or_default())?;
+        self.after_fragment = true;
         Ok(Frame::Fragment)
     }
 
     fn next_fragment(&mut self, packet: &Bytes) -> Result<Frame, ProtocolViolation> {
         let mut reader = header_reader(packet);
         let (id, fragment) = fragment_numbers(&mut reader)?;
-        match self.sequences.next(id, fragment, reader.rest())? {
+        let message = self.sequences.next(id, fragment, reader.rest())?;
+        self.fragment_done(message)
+    }
+
+    /// The next fragment of a message, of which only a part has come: the rest is read to where it stays.
+    fn begin_fragment(&mut self, len: usize) -> Result<(), ProtocolViolation> {
+        if !self.form.fragments || len < LEAST_ROOM {
+            return Ok(());
+        }
+        let Some([tag::VERSION, NEXT_FRAGMENT, rest @ ..]) = self.buf.get(4..) else { return Ok(()) };
+        let mut reader = Reader::new(rest, &[]);
+        // Without all of the header it is too early.
+        let Ok((id, fragment)) = fragment_numbers(&mut reader) else { return Ok(()) };
+        self.sequences.begin(id, fragment, len - NEXT_HEADER, reader.rest())?;
+        self.buf.clear();
+        Ok(())
+    }
+
+    /// The fragment that was begun, once the rest of it has come.
+    fn finish_fragment(&mut self) -> Result<Option<Frame>, ProtocolViolation> {
+        match self.sequences.finish(&mut self.buf) {
+            Some(message) => self.fragment_done(message).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn fragment_done(&mut self, message: Option<Complete>) -> Result<Frame, ProtocolViolation> {
+        self.after_fragment = message.is_none();
+        match message {
             Some(message) => self.complete(message.control, message.payload, message.atoms),
             None => Ok(Frame::Fragment),
         }
+    }
+
+    /// True where the packet that starts the buffer is the first of a message in fragments.
+    fn is_first_fragment(&self) -> bool {
+        self.form.fragments && self.buf.get(4..6) == Some(&[tag::VERSION, FIRST_FRAGMENT])
     }
 
     fn header(&mut self, reader: &mut Reader<'_>) -> Result<Option<Arc<[Atom]>>, ProtocolViolation> {

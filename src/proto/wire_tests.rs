@@ -252,6 +252,73 @@ fn fragments_of_several_senders_take_turns_and_ticks_pass_between_them() {
     }
 }
 
+/// Reads as from a socket that has `chunk` bytes each time.
+fn read_from_socket(reader: &mut FrameReader, mut wire: &[u8], chunk: usize) -> Vec<Frame> {
+    let mut came = Vec::new();
+    while !wire.is_empty() {
+        let mut room = reader.room();
+        let len = room.remaining_mut().min(room.chunk_mut().len()).min(chunk).min(wire.len());
+        assert!(len > 0);
+        room.put_slice(wire.get(..len).unwrap());
+        wire = wire.get(len..).unwrap();
+        while let Some(frame) = reader.next().unwrap() {
+            came.push(frame);
+        }
+    }
+    came
+}
+
+#[test]
+fn fragments_may_come_in_pieces_of_any_size() {
+    let mut pair = Pair::new(Flags::OFFERED);
+    let big = |sender: u32| (0..400_000 + 70_000 * sender).map(|at| (at * sender >> 3) as u8).collect::<Vec<u8>>();
+    let mut wire = Vec::new();
+    for round in 0..3 {
+        for sender in 1..=3 {
+            pair.send(&send(sender), &big(sender));
+        }
+        pair.send(&send(9), b"small");
+        pair.outbox.tick();
+        wire.extend(pair.written(if round == 0 { usize::MAX } else { 32 << 10 }));
+        while !pair.outbox.is_empty() {
+            wire.extend(pair.written(usize::MAX));
+        }
+    }
+    for chunk in [1000, 7777, 16 << 10, 65_536, 65_536 + 22, 65_600, 100_001, 1 << 20] {
+        let mut reader = reader(Flags::OFFERED);
+        let came = messages(read_from_socket(&mut reader, &wire, chunk));
+        assert_eq!((came.len(), reader.pending()), (12, 0));
+        for message in came {
+            match sender(&message) {
+                9 => assert_eq!(content(&message), &b"small"[..]),
+                sender => assert!(content(&message) == big(sender), "pieces of {chunk}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_message_takes_the_memory_of_one_that_is_gone() {
+    let mut pair = Pair::new(Flags::OFFERED);
+    let mut places = std::collections::HashSet::new();
+    for _ in 0..10 {
+        pair.send(&send(1), &vec![7; 1 << 20]);
+        let wire = pair.written(usize::MAX);
+        let came = messages(read_from_socket(&mut pair.reader, &wire, 64 << 10));
+        places.insert(content(&came[0]).as_ptr());
+        assert!(!pair.reader.is_ahead());
+    }
+    assert_eq!(places.len(), 1);
+    let mut kept = Vec::new();
+    while !pair.reader.is_ahead() {
+        pair.send(&send(1), &vec![kept.len() as u8; 1 << 20]);
+        let wire = pair.written(usize::MAX);
+        kept.extend(messages(read_from_socket(&mut pair.reader, &wire, 64 << 10)).iter().map(content));
+    }
+    assert_eq!(kept.len(), 3, "and none that somebody still has");
+    assert!(kept.iter().enumerate().all(|(at, content)| content.iter().all(|byte| *byte == at as u8)));
+}
+
 #[test]
 fn many_large_messages_at_once_open_a_bounded_number_of_sequences() {
     let mut pair = Pair::new(Flags::OFFERED);
@@ -365,6 +432,19 @@ fn who_only_ticks_takes_little_memory_and_may_say_anything_afterwards() {
     }
 }
 
+#[test]
+fn an_announced_fragment_and_a_number_of_fragments_reserve_little() {
+    let mut reader = reader(Flags::OFFERED);
+    let start = [&control_bytes(&send(1))[..], &[0; 100_000]].concat();
+    for packet in [first(9, u64::MAX, &start), next(9, u64::MAX - 1, &[0; 50])] {
+        let announced = if packet[1] == 69 { packet.len() as u32 } else { 400 << 20 };
+        reader.buffer().put_slice(&announced.to_be_bytes());
+        reader.buffer().put_slice(&packet);
+        while reader.next().unwrap().is_some() {}
+    }
+    assert!(reader.buffer().capacity() <= 3 << 20, "{}", reader.buffer().capacity());
+}
+
 /// What a reader says to these packets, each without its length.
 fn verdict(flags: Flags, packets: &[Vec<u8>]) -> Result<usize, ProtocolViolation> {
     let mut limits = FrameLimits::default();
@@ -435,6 +515,15 @@ fn fragments_out_of_order_or_beyond_the_limits_are_errors() {
     let chunk = vec![0; 60_000];
     let long = [first(1, 9, &control), next(1, 8, &chunk), next(1, 7, &chunk)];
     assert_eq!(fragment(&long), FragmentError::MessageTooLarge { limit: 100_000 });
+    let cut = [first(1, 9, &with(&chunk)), next(1, 8, &chunk)];
+    let mut limits = FrameLimits::default();
+    limits.max_frame = 100_000;
+    let mut reader = FrameReader::new(flags, limits, BytesMut::new());
+    let wire: Vec<u8> =
+        cut.iter().flat_map(|packet| [&(packet.len() as u32).to_be_bytes(), &packet[..]].concat()).collect();
+    reader.buffer().put_slice(&wire[..wire.len() - 1000]);
+    assert!(matches!(reader.next(), Ok(Some(Frame::Fragment))));
+    assert!(reader.next().is_err(), "before the last of it has come");
     let two = [first(1, 9, &with(&chunk)), first(2, 9, &with(&chunk)), next(1, 8, &[0; 39_000])];
     assert_eq!(fragment(&two), FragmentError::TooManyBytes { limit: 150_000 });
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use bytes::buf::Limit;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -72,8 +73,11 @@ impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
         let mut stop = std::pin::pin!(shared.stop.cancelled());
         let mut timer = std::pin::pin!(tokio::time::sleep_until(self.liveness.deadline().into()));
         loop {
-            if let Err(reason) = self.deliver(&shared) {
-                return reason;
+            match self.deliver(&shared) {
+                Err(reason) => return reason,
+                // Receivers may wait behind this task. When they are through the next message can have their memory.
+                Ok(Size::Large) if self.frames.is_ahead() => tokio::task::yield_now().await,
+                Ok(_) => {}
             }
             tokio::select! {
                 biased;
@@ -88,7 +92,7 @@ impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
                     }
                     timer.as_mut().reset(self.liveness.deadline().into());
                 }
-                read = self.input.read_buf(self.frames.buffer()) => match read {
+                read = read_into(&mut self.input, self.frames.room()) => match read {
                     Ok(0) => return CloseReason { who: CloseParty::Peer, why: CloseCause::PeerClosed },
                     Ok(len) => {
                         shared.received_bytes.fetch_add(len as u64, Relaxed);
@@ -101,7 +105,7 @@ impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
     }
 
     /// Delivers the packets that have come in full: what one read gave, so a bounded number.
-    fn deliver(&mut self, shared: &Shared) -> Result<(), CloseReason> {
+    fn deliver(&mut self, shared: &Shared) -> Result<Size, CloseReason> {
         let mut packets = 0;
         let done = self.deliver_all(shared, &mut packets);
         shared.received_packets.fetch_add(packets, Relaxed);
@@ -109,13 +113,19 @@ impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
         done
     }
 
-    fn deliver_all(&mut self, shared: &Shared, packets: &mut u64) -> Result<(), CloseReason> {
+    fn deliver_all(&mut self, shared: &Shared, packets: &mut u64) -> Result<Size, CloseReason> {
+        let mut size = Size::Small;
         while !shared.is_stopped()
             && let Some(frame) = self.frames.next().map_err(CloseReason::protocol)?
         {
             *packets += 1;
             match frame {
-                Frame::Sent(message) => self.receiver.deliver(message).map_err(CloseReason::protocol)?,
+                Frame::Sent(message) => {
+                    if message.payload.bytes().len() >= LARGE {
+                        size = Size::Large;
+                    }
+                    self.receiver.deliver(message).map_err(CloseReason::protocol)?;
+                }
                 Frame::Signal(signal) => self.receiver.signal(*signal).map_err(CloseReason::protocol)?,
                 Frame::Fragment => {}
                 Frame::Tick => {
@@ -127,8 +137,14 @@ impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
                 }
             }
         }
-        Ok(())
+        Ok(size)
     }
+}
+
+/// What the largest message of one read was.
+enum Size {
+    Small,
+    Large,
 }
 
 impl Drop for End {
@@ -136,6 +152,13 @@ impl Drop for End {
         self.0.close(CloseReason { who: CloseParty::Local, why: CloseCause::Abandoned });
         self.0.ended.cancel();
     }
+}
+
+/// From here on the memory of a message is worth a pause.
+const LARGE: usize = 256 << 10;
+
+async fn read_into(input: &mut (impl AsyncRead + Unpin), mut room: Limit<&mut BytesMut>) -> io::Result<usize> {
+    input.read_buf(&mut room).await
 }
 
 /// Reads and drops until the peer has closed.

@@ -242,7 +242,7 @@ async fn a_tick_that_is_due_while_the_line_is_stuck_goes_out_between_fragments()
     let mut frames = crate::proto::FrameReader::new(FLAGS, FrameLimits::default(), BytesMut::new());
     let mut seen = Vec::new();
     loop {
-        timeout(DEADLINE, peer.read_buf(frames.buffer())).await.unwrap().unwrap();
+        timeout(DEADLINE, peer.read_buf(&mut frames.room())).await.unwrap().unwrap();
         while let Some(frame) = frames.next().unwrap() {
             seen.push(frame);
         }
