@@ -313,6 +313,8 @@ async fn idle(count: usize, measure: Duration, ticktime: usize) -> Result<(), Fa
     println!("CPU at rest: {cpu:.2} s, {share:.2} % of a core; {ticks} ticks were sent");
     println!("the burst: {}", connected.ask("burst").await?);
     println!("after {BURST} messages of {BURST_SIZE} bytes to and fro with each: {}", each(&Figures::now()));
+    tokio::time::sleep(Duration::from_secs(ticktime as u64) / 2).await;
+    println!("after two ticks more: {}", each(&Figures::now()));
     connected.end().await
 }
 
