@@ -249,7 +249,8 @@ fn answer(node: &Node) {
 async fn slowest(beam: &Beam, node: &Node) -> Duration {
     let trips = format!(
         "lists:max([begin T = erlang:monotonic_time(millisecond), {{echo, {}}} ! {{self(), I}}, \
-         receive I -> erlang:monotonic_time(millisecond) - T after 9000 -> exit(late) end end || I <- lists:seq(1, 100)])",
+         receive I -> erlang:monotonic_time(millisecond) - T after 9000 -> exit(late) end end \
+         || I <- lists:seq(1, 100)])",
         atom(node)
     );
     let text = beam.eval_within(&trips, LATER).await.unwrap();

@@ -41,8 +41,8 @@ fn a_node_lives_on_a_runtime_of_one_thread() {
 
             // Floods in both directions at once, each read as it comes.
             let from_beam = ask(format!(
-                "Pid = spawn(fun() -> (fun Loop(N) -> receive {{n, N}} -> Loop(N + 1); {{total, Who}} -> Who ! {{total, N}} end end)(0) \
-                 end), register(counter, Pid), {{inbox, {us}}} ! Pid, \
+                "Pid = spawn(fun() -> (fun Loop(N) -> receive {{n, N}} -> Loop(N + 1); \
+                 {{total, Who}} -> Who ! {{total, N}} end end)(0) end), register(counter, Pid), {{inbox, {us}}} ! Pid, \
                  lists:foreach(fun(I) -> {{inbox, {us}}} ! {{I, <<\"payload\">>}} end, lists:seq(1, {MESSAGES}))"
             ));
             let counter: Pid = within(SOON, "a pid", inbox.recv()).await.unwrap().decode().unwrap();
