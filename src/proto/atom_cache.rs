@@ -15,7 +15,7 @@ use crate::etf::{Atom, AtomRefs, DecodeError, DecodeErrorKind, Reader};
 /// The cache of the receiving side.
 #[derive(Debug)]
 pub(super) struct CacheIn {
-    slots: Vec<Option<Atom>>,
+    slots: Slots,
     /// Headers that came lately and had no new atoms: the same few are sent again and again.
     recent: Vec<Option<Recent>>,
     hasher: RandomState,
@@ -23,7 +23,7 @@ pub(super) struct CacheIn {
 
 impl CacheIn {
     pub(super) fn new() -> Self {
-        Self { slots: Vec::new(), recent: Vec::new(), hasher: RandomState::new() }
+        Self { slots: Slots::default(), recent: Vec::new(), hasher: RandomState::new() }
     }
 
     /// Reads a header behind its tag 68 (or the numbers of a fragment): the atoms that the references
@@ -62,7 +62,8 @@ impl CacheIn {
         }
         let mut atoms = Vec::with_capacity(count);
         for (position, &index) in indices.iter().enumerate() {
-            atoms.push(self.get(slot(nibble(position), index)).ok_or_else(|| at.error(NEVER_FILLED))?);
+            let atom = self.slots.get(slot(nibble(position), index)).ok_or_else(|| at.error(NEVER_FILLED))?;
+            atoms.push(atom.clone());
         }
         let atoms: Arc<[Atom]> = atoms.into();
         if self.recent.is_empty() {
@@ -81,9 +82,6 @@ impl CacheIn {
         nibble: impl Fn(usize) -> u8,
     ) -> Result<Option<Arc<[Atom]>>, DecodeError> {
         self.recent.clear();
-        if self.slots.is_empty() {
-            self.slots.resize(SLOTS, None);
-        }
         let long = nibble(count) & LONG_ATOMS != 0;
         let mut atoms = Vec::with_capacity(count);
         for position in 0..count {
@@ -91,7 +89,7 @@ impl CacheIn {
             let nibble = nibble(position);
             let slot = slot(nibble, reader.u8()?);
             if nibble & NEW == 0 {
-                atoms.push(self.get(slot).ok_or_else(|| at.error(NEVER_FILLED))?);
+                atoms.push(self.slots.get(slot).ok_or_else(|| at.error(NEVER_FILLED))?.clone());
                 continue;
             }
             let len = if long { usize::from(reader.u16()?) } else { usize::from(reader.u8()?) };
@@ -99,16 +97,40 @@ impl CacheIn {
             let invalid = |what| at.error(DecodeErrorKind::Invalid(what));
             let text = std::str::from_utf8(text).map_err(|_| invalid("an atom is not UTF-8"))?;
             let atom = Atom::new(text).map_err(|_| invalid("an atom has more than 255 characters"))?;
-            if let Some(slot) = self.slots.get_mut(slot) {
-                *slot = Some(atom.clone());
-            }
+            self.slots.fill(slot, atom.clone());
             atoms.push(atom);
         }
         Ok(Some(atoms.into()))
     }
+}
 
-    fn get(&self, slot: usize) -> Option<Atom> {
-        self.slots.get(slot).cloned().flatten()
+/// The atoms in the slots of a cache. A peer strews them over all of its slots, and few are ever filled: the atoms
+/// stand close together.
+#[derive(Debug, Default)]
+struct Slots {
+    /// For each slot the place of its atom, counted from 1; nothing before the first atom.
+    places: Vec<u16>,
+    atoms: Vec<Atom>,
+}
+
+impl Slots {
+    fn get(&self, slot: usize) -> Option<&Atom> {
+        let place = usize::from(*self.places.get(slot)?);
+        self.atoms.get(place.checked_sub(1)?)
+    }
+
+    fn fill(&mut self, slot: usize, atom: Atom) {
+        if self.places.is_empty() {
+            self.places.resize(SLOTS, 0);
+        }
+        let Some(place) = self.places.get_mut(slot) else { return };
+        match self.atoms.get_mut(usize::from(*place).wrapping_sub(1)) {
+            Some(old) => *old = atom,
+            None => {
+                self.atoms.push(atom);
+                *place = self.atoms.len() as u16;
+            }
+        }
     }
 }
 

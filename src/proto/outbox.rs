@@ -99,6 +99,10 @@ impl Outbox {
 
     /// Sends a tick as soon as possible: between two packets.
     pub fn tick(&mut self) {
+        if self.is_empty() {
+            // Nothing has been sent for a while, and many connections are like that.
+            (self.queue, self.ready, self.tail) = Default::default();
+        }
         self.tick = true;
     }
 

@@ -1,0 +1,72 @@
+//! A node inside of a program that runs everything on one thread.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::node::{self, atom, builder, name_of};
+use common::{Beam, BeamOptions, Epmd, LATER, SOON, otp, require, unique, within};
+use gusset::{Pid, Term};
+
+/// The BEAM and what the test asks of it live on `others`, so that the one thread is the node's alone.
+#[test]
+fn a_node_lives_on_a_runtime_of_one_thread() {
+    const MESSAGES: i64 = 50_000;
+    let others = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let one = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for release in [23, 25, 29] {
+        let otp = require!(otp::get(release));
+        let (epmd, beam) = others.block_on(async {
+            let epmd = Epmd::start(&otp).await;
+            let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+            beam.value("gusset_fixture:server(server)").await;
+            (epmd, std::sync::Arc::new(beam))
+        });
+        let peer = name_of(&beam);
+        let ask = |source: String| {
+            let beam = beam.clone();
+            let asked = others.spawn(async move { beam.eval_within(&source, LATER).await });
+            async move { asked.await.unwrap().unwrap() }
+        };
+        one.block_on(async {
+            let node = builder(&epmd, &unique("single")).start().await.unwrap();
+            let us = atom(&node);
+            within(SOON, "connect", node.connect(peer.clone())).await.unwrap();
+            assert_eq!(ask(format!("net_adm:ping({us})")).await, "pong");
+            let pong: Term = node.call(("server", &peer), &(gusset::atom!("ping"), 7)).await.unwrap();
+            assert_eq!(pong.to_string(), "{pong,7}");
+            let mut inbox = node.register("inbox").unwrap();
+
+            // Floods in both directions at once, each read as it comes.
+            let from_beam = ask(format!(
+                "Pid = spawn(fun() -> (fun Loop(N) -> receive {{n, N}} -> Loop(N + 1); \
+                 {{total, Who}} -> Who ! {{total, N}} end end)(0) end), register(counter, Pid), {{inbox, {us}}} ! Pid, \
+                 lists:foreach(fun(I) -> {{inbox, {us}}} ! {{I, <<\"payload\">>}} end, lists:seq(1, {MESSAGES}))"
+            ));
+            let counter: Pid = within(SOON, "a pid", inbox.recv()).await.unwrap().decode().unwrap();
+            let mut sender = node.process();
+            let to_beam = tokio::spawn(async move {
+                for number in 0..MESSAGES {
+                    sender.send(&counter, &(gusset::atom!("n"), number)).await.unwrap();
+                }
+                sender.send(&counter, &(gusset::atom!("total"), sender.pid())).await.unwrap();
+                node::next(&mut sender).await
+            });
+            let read = async {
+                for number in 1..=MESSAGES {
+                    let message = inbox.recv().await.unwrap();
+                    assert_eq!(message.decode::<(i64, serde_bytes::ByteBuf)>().unwrap().0, number);
+                }
+            };
+            within(LATER, "the flood of the BEAM", read).await;
+            assert_eq!(from_beam.await, "ok");
+            let total = within(LATER, "our own flood", to_beam).await.unwrap();
+            assert_eq!(total, format!("{{total,{MESSAGES}}}"));
+            assert_eq!(ask(format!("net_adm:ping({us})")).await, "pong");
+            within(Duration::from_secs(8), "the end", node.shutdown()).await;
+        });
+        others.block_on(beam.assert_clean_log());
+    }
+}
