@@ -92,6 +92,10 @@ impl Receiver for Inbound {
     }
 
     fn pause(&mut self) {
+        // A tick, or a signal by itself: the flood is over.
+        if self.batch.payloads.is_empty() && self.batch.payloads.capacity() > KEPT_ROOM {
+            self.batch = Batch::default();
+        }
         self.batch.flush();
     }
 
@@ -165,3 +169,6 @@ impl Inbound {
         }
     }
 }
+
+/// With room for more messages than this a batch gives its memory back once it is not needed.
+const KEPT_ROOM: usize = 64;

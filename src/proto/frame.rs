@@ -26,6 +26,8 @@ pub struct FrameReader {
     max_frame: usize,
     limits: Limits,
     buf: BytesMut,
+    /// How much is read at once: more and more while a peer fills it, little from one that is quiet.
+    ahead: usize,
     cache: CacheIn,
     routes: Routes,
     sequences: Sequences,
@@ -76,6 +78,7 @@ impl FrameReader {
             max_frame,
             limits: terms,
             buf: leftover,
+            ahead: LITTLE_AHEAD,
             cache: CacheIn::new(),
             routes: Routes::default(),
             sequences: Sequences::new(max_sequences, max_sequence_bytes, max_frame),
@@ -106,10 +109,15 @@ impl FrameReader {
         if self.sequences.missing().is_some() {
             return self.sequences.tail(&mut self.buf);
         }
+        let spare = self.buf.capacity() - self.buf.len();
+        if spare == 0 {
+            self.ahead = READ_AHEAD.min(self.ahead * GROWTH);
+        }
+        let least = LEAST_ROOM.min(self.ahead / 4);
         let missing = self.announced().map_or(0, |len| (4 + len).saturating_sub(self.buf.len() as u64));
-        let room = usize::try_from(missing).unwrap_or(READ_AHEAD).clamp(LEAST_ROOM, READ_AHEAD);
-        if self.buf.capacity() - self.buf.len() < room {
-            self.buf.reserve(READ_AHEAD);
+        let room = usize::try_from(missing).unwrap_or(READ_AHEAD).clamp(least, READ_AHEAD);
+        if spare < room {
+            self.buf.reserve(room.max(self.ahead));
         }
         &mut self.buf
     }
@@ -143,6 +151,7 @@ impl FrameReader {
             (_, []) => {
                 self.buf.advance(4);
                 self.sequences.idle();
+                self.rest();
                 return Ok(Some(Frame::Tick));
             }
             (true, [PASS_THROUGH, tag::VERSION, ..]) => (2, None),
@@ -177,6 +186,14 @@ impl FrameReader {
         self.buf.advance(4);
         let packet = self.buf.split_to(len).freeze();
         self.message(&packet, at, atoms).map(Some)
+    }
+
+    /// Gives the buffer back: who ticks has had nothing to say for a while, and many connections are like that.
+    fn rest(&mut self) {
+        if self.buf.is_empty() {
+            self.buf = BytesMut::new();
+            self.ahead = LITTLE_AHEAD;
+        }
     }
 
     /// The length of the packet that starts the buffer.
@@ -417,6 +434,12 @@ const MAX_FRAME: usize = 512 << 20;
 /// How many bytes are read at once at most, which is also how far memory is reserved ahead of what has
 /// come.
 const READ_AHEAD: usize = 64 << 10;
+
+/// The first buffer has [`GROWTH`] times as much: room for most single messages.
+const LITTLE_AHEAD: usize = 128;
+
+/// Two reads that fill the buffer, and it has its full size.
+const GROWTH: usize = 8;
 
 /// With less room than this left in the buffer, reading would take many small calls.
 const LEAST_ROOM: usize = 4 << 10;
