@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Forwards connections to one port, and never closes: when one side ends, the other hears nothing of it.
+/// Forwards connections to one port, and never closes by itself: when one side ends, the other hears nothing of it.
 pub struct Proxy {
     port: u16,
     held: Arc<AtomicUsize>,
+    cuts: watch::Sender<usize>,
     task: JoinHandle<()>,
 }
 
@@ -22,10 +24,21 @@ impl Proxy {
         let port = listener.local_addr().expect("bound").port();
         let held = Arc::new(AtomicUsize::new(0));
         let counter = held.clone();
+        let (cuts, mut cut) = watch::channel(0);
         let task = tokio::spawn(async move {
             let target = SocketAddr::from(([127, 0, 0, 1], target.await));
             let mut tasks = tokio::task::JoinSet::new();
-            while let Ok((near, _)) = listener.accept().await {
+            loop {
+                let near = tokio::select! {
+                    near = listener.accept() => match near {
+                        Ok((near, _)) => near,
+                        Err(_) => return,
+                    },
+                    Ok(()) = cut.changed() => {
+                        tasks.shutdown().await;
+                        continue;
+                    }
+                };
                 let Ok(far) = TcpStream::connect(target).await else { continue };
                 let _ = (near.set_nodelay(true), far.set_nodelay(true));
                 let (near_in, near_out) = near.into_split();
@@ -34,12 +47,17 @@ impl Proxy {
                 tasks.spawn(pump(far_in, near_out, counter.clone()));
             }
         });
-        Self { port, held, task }
+        Self { port, held, cuts, task }
     }
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Closes all connections to both of their sides; new ones may come.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
     /// How many halves of connections are held open although their other end is gone.
