@@ -225,7 +225,7 @@ impl Found {
 
     #[inline]
     fn list(len: usize) -> Self {
-        Self { open: (len as Open + 1) * PART | 1, items: len + 1 }
+        Self { open: ((len as Open + 1) * PART) | 1, items: len + 1 }
     }
 }
 
