@@ -451,6 +451,15 @@ async fn a_supervisor_shows_what_runs() {
         }
         let spec = format!("{{ok, #{{id := I, type := T, modules := M}}}} = supervisor:get_childspec({sup}, counter), {{I, T, M}}");
         assert_eq!(beam.value(&spec).await, "{counter,worker,['Elixir.Counter']}");
+        // `supervisor:which_child/2`, which the newest releases have.
+        let (newest, old) = ("erlang:function_exported(supervisor, which_child, 2)", beam.otp.release < 28);
+        assert_eq!(beam.value(newest).await, if old { "false" } else { "true" });
+        let which_child = async |id: &str| {
+            let ask = if old { format!("gen_server:call({sup}, {{which_child, {id}}})") } else { format!("supervisor:which_child({sup}, {id})") };
+            beam.value(&format!("case {ask} of {{ok, {{I, P, T, M}}}} -> {{I, node(P), T, M}}; E -> E end")).await
+        };
+        assert_eq!(which_child("counter").await, format!("{{counter,{us},worker,['Elixir.Counter']}}"));
+        assert_eq!(which_child("nobody").await, "{error,not_found}");
         assert_eq!(beam.value(&format!("gen_server:call({sup}, {{what, is, that}})")).await, "{error,not_supported}");
         assert_eq!(beam.value(&format!("length(sys:get_state({sup}))")).await, "7");
 

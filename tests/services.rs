@@ -46,6 +46,33 @@ async fn pings_are_answered_at_once_while_functions_take_their_time() {
     .await;
 }
 
+#[tokio::test]
+async fn a_beam_whose_net_kernel_is_busy_is_waited_for_and_answered() {
+    with_each(|node, beam| async move {
+        let (us, them) = (atom(&node), name_of(&beam));
+        let question = (a!("is_auth"), node.name().as_atom().clone());
+        beam.value("sys:suspend(net_kernel)").await;
+        let limit = Duration::from_millis(300);
+        let asked = node.call_timeout::<gusset::Atom>(("net_kernel", &them), &question, limit).await;
+        assert!(asked.as_ref().is_err_and(gusset::CallError::is_timeout), "{asked:?}");
+        // The other direction and all other messages have nothing to do with it.
+        assert_eq!(beam.value(&format!("net_adm:ping({us})")).await, "pong");
+        let here: gusset::Atom = node.rpc(&them, "erlang", "node", ()).await.unwrap();
+        assert_eq!(here.as_str(), beam.node_name);
+        let waiting = node.call::<gusset::Atom>(("net_kernel", &them), &question);
+        let resumed = async {
+            beam.wait_until("{message_queue_len, 2} =:= process_info(whereis(net_kernel), message_queue_len)", SOON)
+                .await
+                .unwrap();
+            beam.value("sys:resume(net_kernel)").await
+        };
+        let (answer, _) = tokio::join!(waiting, resumed);
+        assert_eq!(answer.unwrap(), "yes");
+        beam.assert_clean_log().await;
+    })
+    .await;
+}
+
 /// Everything that this test program has logged, as lines of text.
 fn logged() -> &'static Mutex<Vec<u8>> {
     static LOGGED: OnceLock<Mutex<Vec<u8>>> = OnceLock::new();

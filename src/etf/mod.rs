@@ -60,7 +60,7 @@ pub use map::Map;
 pub use num_bigint::BigInt;
 pub use parse::ParseError;
 pub use payload::Payload;
-pub use phash2::phash2;
+pub use phash2::{PHASH2_RANGE, phash2, phash2_term};
 pub use read::Reader;
 pub use ser::{serialize_into, to_bytes, to_payload, to_term};
 pub use term::{BitString, Fun, OpaqueFun, Record, Term};

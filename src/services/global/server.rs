@@ -46,6 +46,7 @@ pub(super) enum Input {
     },
     /// Where a watched process lives cannot be connected to.
     NoWatch(Atom),
+    Begin(NodeName),
     Again(Term),
     /// Somebody wants to lock.
     Caller(oneshot::Sender<Caller>),
@@ -183,6 +184,7 @@ impl Driver {
                     state.ended(watch);
                 }
             }
+            Input::Begin(node) => state.begin_now(&node),
             Input::Again(message) => state.message(&message, Instant::now()),
             Input::Caller(answer) => {
                 let (node, post, state) = (self.node.clone(), self.post.clone(), self.state.clone());
@@ -229,6 +231,7 @@ impl Driver {
                 });
             }
             Action::AskUnmet { node, tag } => self.later(UNMET_AFTER, Input::StillUnmet { node, tag }),
+            Action::BeginLater { node, attempt } => self.later(random_pause(attempt), Input::Begin(node)),
             Action::Again(message) => self.later(random_pause(AGAIN), Input::Again(message)),
         }
     }

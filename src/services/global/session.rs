@@ -15,6 +15,9 @@ use crate::etf::{Pid, Term};
 use crate::proto::NodeName;
 use crate::{list, tuple};
 
+/// How many sessions of a connection may fail before there is a pause between them.
+const RESTARTS_AT_ONCE: u32 = 3;
+
 /// A session with a node that is connected and not yet known.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -177,8 +180,21 @@ impl GlobalState {
             self.end_session(node);
             self.pending.remove(node);
             if self.connected.contains(node) {
-                self.begin_session(node);
+                // Two that both start anew at once can miss each other for ever: after a while, with a pause.
+                let restarts = self.restarts.entry(node.clone()).or_default();
+                *restarts = restarts.saturating_add(1);
+                match restarts.checked_sub(RESTARTS_AT_ONCE + 1) {
+                    None => self.begin_session(node),
+                    Some(attempt) => self.act(Action::BeginLater { node: node.clone(), attempt: attempt.min(3) }),
+                }
             }
+        }
+    }
+
+    /// The pause before a new session is over. What came meanwhile is waiting for it.
+    pub(crate) fn begin_now(&mut self, node: &NodeName) {
+        if self.connected.contains(node) {
+            self.begin_session(node);
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) enum Action {
     Resolve { node: NodeName, tag: i64, ops: Vec<Op>, conflicts: Vec<Conflict> },
     /// Ask [`GlobalState::still_unmet`] after some time.
     AskUnmet { node: NodeName, tag: Term },
+    /// [`GlobalState::begin_now`] after a pause at random, longer for a later attempt.
+    BeginLater { node: NodeName, attempt: u32 },
     /// Come back with this message a little later.
     Again(Term),
 }
@@ -90,6 +92,8 @@ pub(crate) struct GlobalState {
     pub(super) pending: HashMap<NodeName, u8>,
     /// Nodes that were thrown out, and are still connected.
     removing: HashSet<NodeName>,
+    /// How many sessions of the present connections began anew.
+    pub(super) restarts: HashMap<NodeName, u32>,
     pub(super) synced: BTreeSet<NodeName>,
     pub(super) sessions: HashMap<NodeName, Session>,
     /// `init_connect`s of nodes that have no session here.
@@ -139,6 +143,7 @@ impl GlobalState {
             known: BTreeMap::new(),
             pending: HashMap::new(),
             removing: HashSet::new(),
+            restarts: HashMap::new(),
             synced: BTreeSet::new(),
             sessions: HashMap::new(),
             early: HashMap::new(),
@@ -189,6 +194,7 @@ impl GlobalState {
     pub(crate) fn node_up(&mut self, node: &NodeName) {
         if self.connected.insert(node.clone()) {
             self.removing.remove(node);
+            self.restarts.remove(node);
             self.begin_session(node);
         }
     }
@@ -198,6 +204,7 @@ impl GlobalState {
         if !self.connected.remove(node) {
             return;
         }
+        self.restarts.remove(node);
         self.forget_processes_of(node);
         self.forget(node, Gone::Lost);
     }

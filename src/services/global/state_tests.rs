@@ -217,6 +217,34 @@ fn a_message_of_an_older_session_is_not_taken() {
     assert!(sent.last().unwrap().to_string().contains("init_connect"), "{sent:?}");
 }
 
+/// As seen with OTP 25 and 27: when both sides begin anew at once, each answers a session that the other has given up.
+#[test]
+fn sides_that_are_out_of_step_pause_and_meet() {
+    let mut us = One::new("b@h");
+    let (mut tag, _) = us.meet("a@h", 8);
+    let mut theirs = 4712;
+    let init = |theirs: i64| {
+        tuple![atom!("init_connect"), tuple![8, theirs], atom!("a@h"), tuple![atom!("locker"), 1, 2, locker("a@h")]]
+    };
+    let later = loop {
+        assert!(theirs < 4800, "they miss each other for ever");
+        let mut actions = us.cast(init(theirs));
+        actions.extend(us.hear(tuple![atom!("init_connect_ack"), atom!("a@h"), tag - 1, theirs]));
+        if let Some(later) = actions.into_iter().find(|action| matches!(action, Action::BeginLater { .. })) {
+            break later;
+        }
+        (tag, theirs) = (tag + 1, theirs + 1);
+    };
+    assert_eq!(later, Action::BeginLater { node: name("a@h"), attempt: 0 });
+    // In the pause nothing is begun; what comes is answered when it is over.
+    assert_eq!(us.cast(init(5000)), []);
+    us.0.begin_now(&name("a@h"));
+    let actions = us.0.take_actions();
+    let sent = sent_to(&actions, "a@h");
+    assert!(sent[0].to_string().contains("init_connect"), "{sent:?}");
+    assert!(sent[1].to_string().starts_with("{init_connect_ack,b@h,5000,"), "{sent:?}");
+}
+
 #[test]
 fn a_cancelled_session_begins_anew_and_a_stale_cancel_does_nothing() {
     let mut us = One::new("b@h");

@@ -2,182 +2,17 @@
 //! happens when somebody leaves, crashes or loses a connection.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cluster;
+#[path = "../common/mod.rs"]
 mod common;
+mod partings;
 
 use std::time::Duration;
 
-use common::node::{self, atom, name_of, until};
-use common::{Beam, BeamOptions, Epmd, LATER, SOON, otp, require, unique, within};
-use gusset::services::global::Global;
-use gusset::{Message, Node, NodeName, Pid, Process, Term};
-
-/// A gusset that takes part in `global`.
-struct Member {
-    node: Node,
-    global: Global,
-}
-
-impl Member {
-    async fn start(epmd: &Epmd, name: &str) -> Self {
-        let node = node::builder(epmd, name).start().await.expect("the node starts");
-        let global = node.global().expect("a visible node has it");
-        Self { node, global }
-    }
-
-    fn has(&self, name: &str) -> Option<Pid> {
-        self.global.whereis(&Term::atom(name).expect("a name"))
-    }
-
-    async fn knows(&self, others: &[&str]) {
-        let mut expected: Vec<NodeName> = others.iter().map(|name| name.parse().expect("a name")).collect();
-        expected.sort();
-        until("the gusset knows all", LATER, || self.global.known() == expected && self.node.nodes() == expected).await;
-    }
-}
-
-async fn start(releases: &[u32], epmd: &Epmd) -> Vec<Beam> {
-    let mut beams = Vec::new();
-    for release in releases {
-        let otp = otp::get(*release).expect("installed");
-        beams.push(Beam::start(&otp, epmd, BeamOptions::named(&unique(&format!("n{release}")))).await);
-    }
-    beams
-}
-
-fn erlang_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let mut names: Vec<_> = names.into_iter().map(|name| format!("'{name}'")).collect();
-    names.sort();
-    format!("[{}]", names.join(","))
-}
-
-/// Waits until everybody is connected with everybody, and `global` agrees.
-async fn meshed(beams: &[Beam], gussets: &[&Member]) {
-    let all: Vec<&str> = beams
-        .iter()
-        .map(|beam| beam.node_name.as_str())
-        .chain(gussets.iter().map(|one| one.node.name().as_str()))
-        .collect();
-    for beam in beams {
-        let others = erlang_list(all.iter().copied().filter(|name| *name != beam.node_name));
-        let condition = format!(
-            "{{lists:sort(nodes()), lists:sort(lists:map(fun({{N, _}}) -> N; (N) -> N end, gen_server:call(global_name_server, get_known)))}} =:= {{{others}, {others}}}"
-        );
-        beam.wait_until(&condition, LATER).await.unwrap_or_else(|error| panic!("{}: {error}", beam.node_name));
-        assert_eq!(beam.value("global:sync()").await, "ok", "OTP {}", beam.otp.release);
-    }
-    for gusset in gussets {
-        let me = gusset.node.name().as_str();
-        gusset.knows(&all.iter().copied().filter(|name| *name != me).collect::<Vec<_>>()).await;
-        gusset.global.sync(LATER).await.expect("syncs");
-    }
-}
-
-async fn connect(from: &Beam, to: &str) {
-    assert_eq!(from.value(&format!("net_kernel:connect_node('{to}')")).await, "true");
-}
-
-/// A name registered at one node is seen at all, and gone from all when its process ends.
-async fn names_work(beams: &[Beam], gussets: &[&Member]) {
-    for (number, beam) in beams.iter().enumerate() {
-        let name = format!("of_beam_{number}");
-        let start = format!("P = spawn(fun() -> receive stop -> ok end end), global:register_name({name}, P)");
-        assert_eq!(beam.value(&start).await, "yes");
-        let pid = beam.value(&format!("global:whereis_name({name})")).await;
-        assert_ne!(pid, "undefined");
-        for other in beams {
-            other.wait_until(&format!("node(global:whereis_name({name})) =:= {}", beam.atom()), SOON).await.unwrap();
-        }
-        for gusset in gussets {
-            until("the name at the gusset", SOON, || gusset.has(&name).is_some()).await;
-            assert_eq!(gusset.has(&name).unwrap().node.as_str(), beam.node_name);
-        }
-        beam.value(&format!("global:send({name}, stop)")).await;
-        for other in beams {
-            other.wait_until(&format!("global:whereis_name({name}) =:= undefined"), SOON).await.unwrap();
-        }
-        for gusset in gussets {
-            until("the name is gone", SOON, || gusset.has(&name).is_none()).await;
-        }
-    }
-    for (number, gusset) in gussets.iter().enumerate() {
-        let name = format!("of_gusset_{number}");
-        let mut process = gusset.node.process();
-        assert!(register(gusset, &name, &process).await);
-        for beam in beams {
-            let here = format!("node(global:whereis_name({name})) =:= {}", atom(&gusset.node));
-            beam.wait_until(&here, SOON).await.unwrap();
-            beam.value(&format!("global:send({name}, {{hello, {}}})", beam.otp.release)).await;
-            assert_eq!(node::next(&mut process).await, format!("{{hello,{}}}", beam.otp.release));
-        }
-        for other in gussets {
-            assert_eq!(other.has(&name).as_ref(), Some(process.pid()));
-        }
-        drop(process);
-        for beam in beams {
-            beam.wait_until(&format!("global:whereis_name({name}) =:= undefined"), SOON).await.unwrap();
-        }
-    }
-}
-
-async fn register(gusset: &Member, name: &str, process: &Process) -> bool {
-    let name = Term::atom(name).expect("a name");
-    within(LATER, "register", gusset.global.register(name, process.pid())).await.expect("registers")
-}
-
-/// A gusset in a runtime of its own, to be killed: all of its sockets close at once.
-struct Victim {
-    runtime: tokio::runtime::Runtime,
-    member: Member,
-}
-
-impl Victim {
-    async fn start(epmd: &Epmd, name: &str) -> Self {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let (port, name) = (epmd.port(), name.to_owned());
-        let member = runtime.spawn(async move {
-            // EPMD takes a moment to see that the last one of this name is gone.
-            let node = loop {
-                match node::builder_at(port, &name).start().await {
-                    Ok(node) => break node,
-                    Err(error) if error.to_string().contains("runs on this host already") => {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
-                    Err(error) => panic!("the node starts: {error}"),
-                }
-            };
-            let global = node.global().expect("a visible node has it");
-            Member { node, global }
-        });
-        let member = within(LATER, "a gusset", member).await.expect("starts");
-        Self { runtime, member }
-    }
-
-    /// Connects; all that belongs to the connection runs in the runtime that will be killed.
-    async fn connect(&self, beam: &Beam) {
-        let (node, name) = (self.member.node.clone(), name_of(beam));
-        let dial = self.runtime.spawn(async move { node.connect(name).await });
-        within(SOON, "connect", dial).await.expect("not cancelled").expect("connects");
-    }
-
-    async fn kill(self) {
-        let stop = move || self.runtime.shutdown_timeout(SOON);
-        tokio::task::spawn_blocking(stop).await.expect("stops");
-    }
-}
-
-async fn logs_are_clean(beams: &[Beam]) {
-    for beam in beams {
-        beam.assert_clean_log().await;
-    }
-}
-
-/// For where somebody left: BEAMs that notice one after the other warn each other, which does no harm.
-async fn no_server_crashed(beams: &[Beam]) {
-    for beam in beams {
-        let log = beam.settled_log().await;
-        assert!(!log.contains("=ERROR REPORT") && !log.contains("=CRASH REPORT"), "{}: {log}", beam.node_name);
-    }
-}
+use cluster::{Member, Victim, connect, logs_are_clean, meshed, names_work, no_server_crashed, register, start};
+use common::node::{self, atom};
+use common::{Beam, BeamOptions, Epmd, SOON, otp, require, unique, within};
+use gusset::{Message, Term};
 
 #[tokio::test]
 async fn a_gusset_and_a_beam_of_every_release_synchronise_whoever_dials() {
@@ -415,9 +250,17 @@ async fn a_lock_is_free_when_its_owner_dies() {
 
 #[tokio::test]
 async fn transactions_of_all_nodes_exclude_each_other() {
-    let otp = require!(otp::get(27));
-    let epmd = Epmd::start(&otp).await;
-    let beams = start(&[27, 27, 27], &epmd).await;
+    for releases in [[23, 23, 25], [25, 27, 29]] {
+        transactions_exclude_each_other(releases).await;
+    }
+}
+
+async fn transactions_exclude_each_other(releases: [u32; 3]) {
+    for release in releases {
+        require!(otp::get(release));
+    }
+    let epmd = Epmd::start(&otp::get(releases[2]).expect("installed")).await;
+    let beams = start(&releases, &epmd).await;
     let gusset = Member::start(&epmd, &unique("trans")).await;
     for beam in &beams {
         node::connect(&gusset.node, beam).await;
@@ -440,66 +283,6 @@ async fn transactions_of_all_nodes_exclude_each_other() {
         }
     }
     gusset.node.shutdown().await;
-}
-
-#[tokio::test]
-async fn one_broken_connection_throws_out_both_ends_and_they_can_come_back() {
-    for release in [25, 27, 29] {
-        let otp = require!(otp::get(release));
-        let epmd = Epmd::start(&otp).await;
-        let beams = start(&[release, release, release], &epmd).await;
-        for beam in &beams[1..] {
-            connect(&beams[0], &beam.node_name).await;
-        }
-        let gusset = Member::start(&epmd, &unique("pop")).await;
-        node::connect(&gusset.node, &beams[0]).await;
-        meshed(&beams, &[&gusset]).await;
-
-        assert_eq!(beams[0].value(&format!("erlang:disconnect_node({})", atom(&gusset.node))).await, "true");
-        // Everybody agrees that the gusset is out; with the node that cut it off, or without.
-        until("the gusset is alone", SOON, || gusset.node.nodes().is_empty() && gusset.global.known().is_empty()).await;
-        for beam in &beams {
-            beam.wait_until(&format!("not lists:member({}, nodes())", atom(&gusset.node)), SOON).await.unwrap();
-        }
-        for beam in &beams[1..] {
-            connect(&beams[0], &beam.node_name).await;
-        }
-        meshed(&beams, &[]).await;
-        names_work(&beams, &[]).await;
-
-        node::connect(&gusset.node, &beams[1]).await;
-        meshed(&beams, &[&gusset]).await;
-        names_work(&beams, &[&gusset]).await;
-
-        // And from our side.
-        assert!(gusset.node.disconnect(&name_of(&beams[2])));
-        until("the gusset is alone", SOON, || gusset.node.nodes().is_empty() && gusset.global.known().is_empty()).await;
-        gusset.node.shutdown().await;
-    }
-}
-
-#[tokio::test]
-async fn a_node_that_restarts_again_and_again_leaves_neither_locks_nor_names() {
-    let otp = require!(otp::get(27));
-    let epmd = Epmd::start(&otp).await;
-    let beams = start(&[27, 25], &epmd).await;
-    connect(&beams[0], &beams[1].node_name).await;
-    let name = unique("again");
-    for round in 0..12 {
-        let victim = Victim::start(&epmd, &name).await;
-        victim.connect(&beams[round % 2]).await;
-        if round % 3 == 0 {
-            meshed(&beams, &[&victim.member]).await;
-            assert!(register(&victim.member, "restless", &victim.member.node.process()).await);
-        }
-        victim.kill().await;
-    }
-    meshed(&beams, &[]).await;
-    names_work(&beams, &[]).await;
-    for beam in &beams {
-        let nothing = "{global:registered_names(), ets:tab2list(global_locks)} =:= {[], []}";
-        beam.wait_until(nothing, SOON).await.unwrap();
-    }
 }
 
 #[tokio::test]
