@@ -1,4 +1,4 @@
-//! A node inside of a program that runs everything on one thread.
+//! On how many threads a node runs: one inside of a program that has no more, a few as `gusset run`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::node::{self, atom, builder, name_of};
-use common::{Beam, BeamOptions, Epmd, LATER, SOON, otp, require, unique, within};
+use common::{Beam, BeamOptions, Epmd, LATER, Missing, PortLease, SOON, gusset as binary, otp, require, unique, within};
 use gusset::{Pid, Term};
 
 /// The BEAM and what the test asks of it live on `others`, so that the one thread is the node's alone.
@@ -69,4 +69,25 @@ fn a_node_lives_on_a_runtime_of_one_thread() {
         });
         others.block_on(beam.assert_clean_log());
     }
+}
+
+/// The threads of a process that run tasks.
+fn workers(pid: u32) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("tokio-")).count()
+}
+
+#[tokio::test]
+async fn gusset_run_has_no_thread_for_each_core_of_a_large_machine() {
+    let epmd = PortLease::new();
+    let run = || {
+        let name = format!("{}@127.0.0.1", unique("threads"));
+        Ok::<_, Missing>(binary::command(["run", "--name", &name])?.fixture_cookie().epmd_port(epmd.port()))
+    };
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let (own_choice, _) = require!(run()).spawn_until(" is up ").await;
+    assert_eq!(workers(own_choice.pid()), cores.min(4));
+    let (as_told, _) = require!(run()).env("TOKIO_WORKER_THREADS", "7").spawn_until(" is up ").await;
+    assert_eq!(workers(as_told.pid()), 7);
 }

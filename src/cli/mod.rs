@@ -18,11 +18,13 @@ mod run;
 mod stop;
 mod tools;
 
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 pub use self::failure::{EXIT_CODES, Failure};
 use crate::config::{DEFAULT_LOG, GivenCookie, Settings, Source};
@@ -171,7 +173,7 @@ fn parse() -> Result<Cli, clap::Error> {
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = parse().unwrap_or_else(|error| error.exit());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match cli.command.runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("gusset: no threads to run on: {error}");
@@ -192,6 +194,25 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+impl Command {
+    /// What answers others for a long time has a few threads; what asks once does it without starting any.
+    fn runtime(&self) -> std::io::Result<Runtime> {
+        if !matches!(self, Self::Run(_) | Self::Epmd(_)) {
+            return Builder::new_current_thread().enable_all().build();
+        }
+        let mut builder = Builder::new_multi_thread();
+        // Whoever sets tokio's own variable has his reasons.
+        if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+            builder.worker_threads(cores.min(MOST_WORKERS));
+        }
+        builder.enable_all().build()
+    }
+}
+
+/// A thread for each core of a large machine would do nothing but take memory: there is little to compute in here.
+const MOST_WORKERS: usize = 4;
 
 impl Cli {
     async fn execute(self) -> Result<(), Failure> {
