@@ -202,7 +202,7 @@ async fn a_large_message_for_a_frozen_beam_does_not_hold_up_another_sender() {
     round_trip(&mut pinger, &other_name, -1).await;
 
     frozen.sigstop();
-    let large: Vec<u8> = (0..8 * MIB).map(|at| (at * at >> 7) as u8).collect();
+    let large: Vec<u8> = (0..8 * MIB).map(|at| ((at * at) >> 7) as u8).collect();
     let sum = large.iter().map(|byte| u64::from(*byte)).sum::<u64>();
     let sender = |number: i64| {
         let (process, peer, large) = (node.process(), frozen_name.clone(), ByteBuf::from(large.clone()));
