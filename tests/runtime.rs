@@ -7,7 +7,9 @@ mod common;
 use std::time::Duration;
 
 use common::node::{self, atom, builder, name_of};
-use common::{Beam, BeamOptions, Epmd, LATER, Missing, PortLease, SOON, gusset as binary, otp, require, unique, within};
+use common::{
+    Beam, BeamOptions, Epmd, LATER, Missing, PortLease, SOON, gusset as binary, otp, require, unique, within,
+};
 use gusset::{Pid, Term};
 
 /// The BEAM and what the test asks of it live on `others`, so that the one thread is the node's alone.
