@@ -271,7 +271,7 @@ fn read_from_socket(reader: &mut FrameReader, mut wire: &[u8], chunk: usize) -> 
 #[test]
 fn fragments_may_come_in_pieces_of_any_size() {
     let mut pair = Pair::new(Flags::OFFERED);
-    let big = |sender: u32| (0..400_000 + 70_000 * sender).map(|at| (at * sender >> 3) as u8).collect::<Vec<u8>>();
+    let big = |sender: u32| (0..400_000 + 70_000 * sender).map(|at| ((at * sender) >> 3) as u8).collect::<Vec<u8>>();
     let mut wire = Vec::new();
     for round in 0..3 {
         for sender in 1..=3 {
@@ -489,8 +489,7 @@ fn fragments_out_of_order_or_beyond_the_limits_are_errors() {
     let long = [first(1, 9, &control), next(1, 8, &chunk), next(1, 7, &chunk)];
     assert_eq!(fragment(&long), FragmentError::MessageTooLarge { limit: 100_000 });
     let cut = [first(1, 9, &with(&chunk)), next(1, 8, &chunk)];
-    let mut limits = FrameLimits::default();
-    limits.max_frame = 100_000;
+    let limits = FrameLimits { max_frame: 100_000, ..FrameLimits::default() };
     let mut reader = FrameReader::new(flags, limits, BytesMut::new());
     let wire: Vec<u8> =
         cut.iter().flat_map(|packet| [&(packet.len() as u32).to_be_bytes(), &packet[..]].concat()).collect();
