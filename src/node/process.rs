@@ -90,7 +90,7 @@ impl Process {
         if let Some(message) = self.kept.pop_front() {
             return Ok(Some(message));
         }
-        if self.entry.is_dead() {
+        if self.entry.is_told() {
             return Err(self.ended());
         }
         Ok(self.inbox.try_pop(&self.entry.mailbox).map(Into::into))
@@ -122,7 +122,7 @@ impl Process {
 
     #[inline]
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Ended>> {
-        if self.entry.is_dead() {
+        if self.entry.is_told() {
             return Poll::Ready(Err(self.ended()));
         }
         match ready!(self.inbox.poll(&self.entry.mailbox, context)) {

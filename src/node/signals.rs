@@ -56,7 +56,7 @@ impl Core {
             ended.push((entry, left.watchers, reason));
         }
         for (entry, watchers, reason) in ended {
-            entry.mailbox.close();
+            entry.tell();
             for (reference, watcher) in watchers {
                 self.table.forget_watcher(&reference, &watcher);
                 self.tell_watcher(&entry.pid, reference, watcher, &reason);

@@ -31,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) label: Box<str>,
     pub(crate) mailbox: Mailbox,
     dead: AtomicBool,
+    /// Dead, and other nodes have been told: now its owner may know.
+    told: AtomicBool,
 }
 
 /// What changes about a process; never locked together with that of another one.
@@ -92,8 +94,19 @@ impl Entry {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// Marks the process as ended and hands out what it leaves behind; `None` when it had ended before. Its mailbox is
-    /// still to be closed, which its owner hears.
+    /// True when the process has ended and other nodes have been told so.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// Lets the owner of the process know of its end.
+    pub(crate) fn tell(&self) {
+        self.told.store(true, Ordering::Release);
+        self.mailbox.close();
+    }
+
+    /// Marks the process as ended and hands out what it leaves behind; `None` when it had ended before. Its owner
+    /// is still to be [told](Self::tell).
     pub(crate) fn end(&self, reason: &Reason) -> Option<State> {
         let mut state = self.state.lock();
         if self.dead.swap(true, Ordering::AcqRel) {
@@ -169,6 +182,7 @@ impl Table {
                 label,
                 mailbox: Mailbox::default(),
                 dead: AtomicBool::new(false),
+                told: AtomicBool::new(false),
             });
             slot.insert(entry.clone());
             return entry;
