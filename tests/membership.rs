@@ -235,27 +235,28 @@ async fn a_frozen_beam_is_noticed_after_the_tick_time_and_met_again() {
 
 #[tokio::test]
 async fn a_beam_may_change_its_tick_time_while_it_is_connected() {
-    let check = async |otp: common::Otp| {
-        let epmd = Epmd::start(&otp).await;
-        let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
-        let node = node::start(&epmd).await;
-        connect(&node, &beam).await;
-        let mut events = node.monitor_nodes();
-        // From a minute to 4 s, which is less than the time between two ticks of ours.
-        assert_eq!(beam.value("net_kernel:set_net_ticktime(4, 1)").await, "change_initiated");
-        beam.wait_until("net_kernel:get_net_ticktime() =:= 4", LATER).await.unwrap();
-        let idle = tokio::time::timeout(Duration::from_secs(12), events.recv()).await;
-        assert!(idle.is_err(), "OTP {}: {idle:?}", otp.release);
-        assert_eq!(beam.value("nodes()").await, format!("[{}]", atom(&node)));
-        // And back to a longer one.
-        assert_eq!(beam.value("net_kernel:set_net_ticktime(60, 1)").await, "change_initiated");
-        beam.wait_until("net_kernel:get_net_ticktime() =:= 60", LATER).await.unwrap();
-        assert_eq!(beam.value(&format!("net_adm:ping({})", atom(&node))).await, "pong");
-        assert!(tokio::time::timeout(Duration::ZERO, events.recv()).await.is_err());
-        beam.assert_clean_log().await;
-        node.shutdown().await;
-    };
-    futures_util::future::join_all(otp::available().into_iter().map(check)).await;
+    futures_util::future::join_all(otp::available().into_iter().map(changes_its_tick_time)).await;
+}
+
+async fn changes_its_tick_time(otp: common::Otp) {
+    let epmd = Epmd::start(&otp).await;
+    let beam = Beam::start(&otp, &epmd, BeamOptions::default()).await;
+    let node = node::start(&epmd).await;
+    connect(&node, &beam).await;
+    let mut events = node.monitor_nodes();
+    // From a minute to 4 s, which is less than the time between two ticks of ours.
+    assert_eq!(beam.value("net_kernel:set_net_ticktime(4, 1)").await, "change_initiated");
+    beam.wait_until("net_kernel:get_net_ticktime() =:= 4", LATER).await.unwrap();
+    let idle = tokio::time::timeout(Duration::from_secs(12), events.recv()).await;
+    assert!(idle.is_err(), "OTP {}: {idle:?}", otp.release);
+    assert_eq!(beam.value("nodes()").await, format!("[{}]", atom(&node)));
+    // And back to a longer one.
+    assert_eq!(beam.value("net_kernel:set_net_ticktime(60, 1)").await, "change_initiated");
+    beam.wait_until("net_kernel:get_net_ticktime() =:= 60", LATER).await.unwrap();
+    assert_eq!(beam.value(&format!("net_adm:ping({})", atom(&node))).await, "pong");
+    assert!(tokio::time::timeout(Duration::ZERO, events.recv()).await.is_err());
+    beam.assert_clean_log().await;
+    node.shutdown().await;
 }
 
 #[tokio::test]
