@@ -85,7 +85,7 @@ impl Payload {
 
     /// What `write` encodes: one term. A small one is a single allocation of just its size.
     pub(super) fn of<E>(write: impl FnOnce(&mut Encoder<'_>) -> Result<(), E>) -> Result<Self, E> {
-        let mut buf = SCRATCH.take();
+        let mut buf = SCRATCH.try_with(Cell::take).unwrap_or_default();
         buf.clear();
         buf.reserve(TYPICAL_TERM);
         write(&mut Encoder::new(&mut buf))?;
@@ -93,7 +93,8 @@ impl Payload {
             return Ok(Self::new(buf.freeze(), None));
         }
         let bytes = Bytes::copy_from_slice(&buf);
-        SCRATCH.set(buf);
+        // A thread that ends has no more use for it.
+        let _ = SCRATCH.try_with(|scratch| scratch.set(buf));
         Ok(Self::new(bytes, None))
     }
 

@@ -125,17 +125,20 @@ enum Offered {
 
 /// Makes a message and queues it, in buffers of this thread that serve again.
 fn offer<E>(connection: &Connection, make: impl FnOnce(&mut Outgoing) -> Result<(), E>) -> Result<Offered, E> {
-    let mut outgoing = SCRATCH.take().unwrap_or_default();
+    let mut outgoing = SCRATCH.try_with(Cell::take).ok().flatten().unwrap_or_default();
     make(&mut outgoing)?;
-    let offered = match connection.channel.offer(&mut outgoing) {
-        Ok(()) => Offered::Taken,
-        Err(Refusal::Closed) => Offered::Lost,
-        Err(Refusal::Busy) => return Ok(Offered::Busy(outgoing)),
-    };
-    if outgoing.room() <= KEPT_ROOM {
-        SCRATCH.set(Some(outgoing));
+    match connection.channel.offer(&mut outgoing) {
+        Ok(()) => {
+            if outgoing.room() <= KEPT_ROOM {
+                // A thread that ends has no more use for it.
+                let _ = SCRATCH.try_with(|scratch| scratch.set(Some(outgoing)));
+            }
+            Ok(Offered::Taken)
+        }
+        // With it goes what it holds on to.
+        Err(Refusal::Closed) => Ok(Offered::Lost),
+        Err(Refusal::Busy) => Ok(Offered::Busy(outgoing)),
     }
-    Ok(offered)
 }
 
 /// Queues a message when there is room for it again.

@@ -119,7 +119,7 @@ impl Outgoing {
 
     /// How many bytes its buffers hold, used or not.
     pub(crate) fn room(&self) -> usize {
-        self.tail.capacity()
+        self.tail.capacity() + self.chain.capacity() * size_of::<Bytes>()
     }
 
     fn control(&mut self, control: &Control, flags: Flags) {

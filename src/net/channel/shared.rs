@@ -108,6 +108,7 @@ impl Shared {
             self.work.notify_one();
         }
         if let Err(error) = put {
+            drop(std::mem::take(message));
             self.close(CloseReason { who: CloseParty::Local, why: CloseCause::TooLarge(error) });
         }
         Ok(())
