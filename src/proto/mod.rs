@@ -19,6 +19,8 @@ mod outgoing;
 mod routes;
 
 #[cfg(test)]
+mod fragment_tests;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod wire_tests;
