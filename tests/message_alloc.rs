@@ -90,3 +90,29 @@ fn a_message_to_another_node_allocates_nothing_of_its_own() {
         assert!(cost < 0.25, "to {target:?}: {cost}");
     }
 }
+
+#[test]
+fn a_flood_is_read_into_the_same_buffers_again_and_again() {
+    let (receiving, sending, epmd) = (runtime(), runtime(), PortLease::new());
+    let to = receiving.block_on(node("two", epmd.port()));
+    let mut receiver = to.process();
+    let (name, target) = (to.name().clone(), receiver.pid().clone());
+    let (done, all_came) = tokio::sync::oneshot::channel();
+    // The sender has a thread of its own, so what it allocates is not counted.
+    let sender = std::thread::spawn(move || {
+        sending.block_on(async {
+            let from = node("one", epmd.port()).await;
+            from.connect(name).await.unwrap();
+            let sender = from.process();
+            for _ in 0..2 * MESSAGES {
+                sender.send(&target, &(atom!("n"), Bytes::new(&[7; 1000]))).await.unwrap();
+            }
+            all_came.await.unwrap();
+        });
+    });
+    receiving.block_on(receive(&mut receiver));
+    let bytes = measure(|| receiving.block_on(receive(&mut receiver))).bytes_total / MESSAGES;
+    done.send(()).unwrap();
+    sender.join().unwrap();
+    assert!(bytes < 200, "{bytes} bytes of new memory for a message of 1000");
+}

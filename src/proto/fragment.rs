@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use crate::etf::Atom;
 
 use super::control::Control;
+use super::spares::Spares;
 
 /// The sequences that are not complete yet.
 ///
@@ -52,7 +53,7 @@ pub(super) struct Complete {
 
 impl Sequences {
     pub(super) fn new(max_open: usize, max_bytes: usize, max_message: usize) -> Self {
-        let (open, spares) = (HashMap::new(), Spares::default());
+        let (open, spares) = (HashMap::new(), Spares::new(MOST_SPARES, LARGEST_SPARE));
         Self { open, bytes: 0, reading: None, spares, max_open, max_bytes, max_message }
     }
 
@@ -75,7 +76,9 @@ impl Sequences {
         match self.open.entry(id) {
             Entry::Occupied(_) => return Err(FragmentError::AlreadyOpen { sequence: id }),
             Entry::Vacant(place) => {
-                let payload = self.spares.take(rest(fragment, bytes.len()), bytes.len() + ahead);
+                let expected = rest(fragment, bytes.len());
+                let new = || BytesMut::with_capacity(expected.min(bytes.len() + ahead));
+                let payload = self.spares.take(expected).unwrap_or_else(new);
                 place.insert(Sequence { more: fragment, control, atoms, payload, end: 0, step: 0 })
             }
         };
@@ -128,13 +131,12 @@ impl Sequences {
 
     /// True when no memory is kept but such as receivers still have.
     pub(super) fn is_ahead(&mut self) -> bool {
-        let spares = &mut self.spares.0;
-        spares.len() >= MOST_SPARES && !spares.iter_mut().any(|(spare, capacity)| spare.try_reclaim(*capacity))
+        self.spares.all_in_use()
     }
 
     /// Gives back memory that was kept for the next messages.
     pub(super) fn idle(&mut self) {
-        self.spares.0.clear();
+        self.spares.clear();
     }
 
     /// The sequence that a fragment belongs to, if it is its turn and `len` bytes are not too many.
@@ -167,30 +169,6 @@ impl Sequences {
         let bytes = payload.split().freeze();
         self.spares.keep(payload, capacity);
         Some(Complete { control, atoms, payload: bytes })
-    }
-}
-
-/// Buffers whose messages have gone to their receivers, and how large they are. Once these have dropped them the next messages go there: memory
-/// that is new to the process costs more than what is read into it.
-#[derive(Debug, Default)]
-struct Spares(Vec<(BytesMut, usize)>);
-
-impl Spares {
-    /// A buffer for `expected` bytes; a new one has no more than `most`.
-    fn take(&mut self, expected: usize, most: usize) -> BytesMut {
-        match self.0.iter_mut().position(|(spare, _)| spare.try_reclaim(expected)) {
-            Some(at) => self.0.swap_remove(at).0,
-            None => BytesMut::with_capacity(expected.min(most)),
-        }
-    }
-
-    fn keep(&mut self, spare: BytesMut, capacity: usize) {
-        if capacity <= LARGEST_SPARE {
-            if self.0.len() >= MOST_SPARES {
-                self.0.remove(0);
-            }
-            self.0.push((spare, capacity));
-        }
     }
 }
 

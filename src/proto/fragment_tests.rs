@@ -38,7 +38,7 @@ fn fragments_of_several_senders_take_turns_and_ticks_pass_between_them() {
 }
 
 /// Reads as from a socket that has `chunk` bytes each time.
-fn read_from_socket(reader: &mut FrameReader, mut wire: &[u8], chunk: usize) -> Vec<Frame> {
+pub(super) fn read_from_socket(reader: &mut FrameReader, mut wire: &[u8], chunk: usize) -> Vec<Frame> {
     let mut came = Vec::new();
     while !wire.is_empty() {
         let mut room = reader.room();

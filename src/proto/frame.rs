@@ -16,6 +16,7 @@ use super::control::{Control, ControlError, Incoming, Parsed, Sent};
 use super::flags::Flags;
 use super::fragment::{BEHIND, Complete, FragmentError, NEXT_HEADER, Sequences};
 use super::routes::{Route, Routes};
+use super::spares::Spares;
 
 /// The receiving half of a connection, apart from the socket: takes bytes, gives messages.
 ///
@@ -28,6 +29,9 @@ pub struct FrameReader {
     buf: BytesMut,
     /// How much is read at once: more and more while a peer fills it, little from one that is quiet.
     ahead: usize,
+    /// What `buf` was made for, if it is one to be used again.
+    capacity: Option<usize>,
+    spares: Spares,
     cache: CacheIn,
     routes: Routes,
     sequences: Sequences,
@@ -79,6 +83,8 @@ impl FrameReader {
             limits: terms,
             buf: leftover,
             ahead: LITTLE_AHEAD,
+            capacity: None,
+            spares: Spares::new(MOST_SPARES, 2 * READ_AHEAD),
             cache: CacheIn::new(),
             routes: Routes::default(),
             sequences: Sequences::new(max_sequences, max_sequence_bytes, max_frame),
@@ -117,14 +123,38 @@ impl FrameReader {
         let missing = self.announced().map_or(0, |len| (4 + len).saturating_sub(self.buf.len() as u64));
         let room = usize::try_from(missing).unwrap_or(READ_AHEAD).clamp(least, READ_AHEAD);
         if spare < room {
-            self.buf.reserve(room.max(self.ahead));
+            self.make_room(room);
         }
         &mut self.buf
+    }
+
+    /// Makes room behind what is in the buffer. A peer that fills buffers has some that are used in turn.
+    fn make_room(&mut self, room: usize) {
+        if self.ahead < READ_AHEAD {
+            self.capacity = None;
+            return self.buf.reserve(room.max(self.ahead));
+        }
+        if self.buf.try_reclaim(room) {
+            return;
+        }
+        let need = self.buf.len() + room;
+        let mut next = self.spares.take(need).unwrap_or_else(|| BytesMut::with_capacity(need.max(READ_AHEAD)));
+        next.extend_from_slice(&self.buf);
+        let capacity = next.capacity();
+        let last = std::mem::replace(&mut self.buf, next);
+        if let Some(capacity) = self.capacity.replace(capacity) {
+            self.spares.keep(last, capacity);
+        }
     }
 
     /// True when there is no memory for another message in fragments, as receivers still have all that is kept for these.
     pub fn is_ahead(&mut self) -> bool {
         self.sequences.is_ahead()
+    }
+
+    /// True when the buffer is full and receivers still have something of all others: the next one would be new memory.
+    pub fn is_out_of_buffers(&mut self) -> bool {
+        self.buf.capacity() - self.buf.len() < LEAST_ROOM && self.spares.all_in_use()
     }
 
     /// How many bytes are buffered that belong to no packet yet.
@@ -193,6 +223,8 @@ impl FrameReader {
         if self.buf.is_empty() {
             self.buf = BytesMut::new();
             self.ahead = LITTLE_AHEAD;
+            self.capacity = None;
+            self.spares.clear();
         }
     }
 
@@ -434,6 +466,10 @@ const MAX_FRAME: usize = 512 << 20;
 /// How many bytes are read at once at most, which is also how far memory is reserved ahead of what has
 /// come.
 const READ_AHEAD: usize = 64 << 10;
+
+/// So many buffers of a connection are kept to be read into again, apart from the one in use. With few of them what is read
+/// next goes where the processor still has its memory at hand.
+const MOST_SPARES: usize = 2;
 
 /// The first buffer has [`GROWTH`] times as much: room for most single messages.
 const LITTLE_AHEAD: usize = 128;

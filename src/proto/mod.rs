@@ -17,7 +17,10 @@ mod name;
 mod outbox;
 mod outgoing;
 mod routes;
+mod spares;
 
+#[cfg(test)]
+mod buffer_tests;
 #[cfg(test)]
 mod fragment_tests;
 #[cfg(test)]

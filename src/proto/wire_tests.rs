@@ -287,42 +287,6 @@ fn bytes_may_come_one_by_one_and_a_thousand_packets_at_once() {
     }
 }
 
-#[test]
-fn an_announced_length_reserves_nothing_by_itself() {
-    let mut reader = reader(Flags::OFFERED);
-    let empty = reader.buffer().capacity();
-    reader.buffer().put_slice(&(500_u32 << 20).to_be_bytes());
-    assert!(reader.next().unwrap().is_none());
-    assert!(reader.buffer().capacity() <= empty.max(64 << 10) + (64 << 10));
-}
-
-#[test]
-fn who_only_ticks_takes_little_memory_and_may_say_anything_afterwards() {
-    let mut pair = Pair::new(Flags::OFFERED);
-    for round in 0..3 {
-        let at_rest = pair.reader.buffer().capacity();
-        assert!(at_rest <= 4 << 10, "{at_rest} bytes");
-        for len in [0, 5, 900, 3000, 60_000, 400_000] {
-            pair.send(&send(1), &vec![round; len]);
-        }
-        let wire = pair.written(usize::MAX);
-        let mut came = Vec::new();
-        for piece in wire.chunks(1000) {
-            came.extend(messages(pair.read(piece)));
-        }
-        assert!(came.iter().map(|message| content(message).len()).eq([0, 5, 900, 3000, 60_000, 400_000]));
-        assert!(came.iter().all(|message| content(message).iter().all(|byte| *byte == round)));
-        drop(came);
-        assert!(pair.reader.buffer().capacity() >= 32 << 10, "a peer that talks is read from in large pieces");
-        pair.outbox.tick();
-        assert!(matches!(pair.all()[..], [Frame::Tick]));
-        // A tick with the start of a message behind it is no rest yet.
-        assert!(pair.read(&[0, 0, 0]).is_empty() && matches!(pair.read(&[0, 0, 0, 0])[..], [Frame::Tick]));
-        assert_eq!(pair.reader.pending(), 3);
-        assert!(matches!(pair.read(&[0])[..], [Frame::Tick]));
-    }
-}
-
 /// What a reader says to these packets, each without its length.
 pub(super) fn verdict(flags: Flags, packets: &[Vec<u8>]) -> Result<usize, ProtocolViolation> {
     let mut limits = FrameLimits::default();

@@ -75,8 +75,9 @@ impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
         loop {
             match self.deliver(&shared) {
                 Err(reason) => return reason,
-                // Receivers may wait behind this task. When they are through the next message can have their memory.
+                // Receivers may wait behind this task. When they are through the next messages can have their memory.
                 Ok(Size::Large) if self.frames.is_ahead() => tokio::task::yield_now().await,
+                Ok(_) if self.frames.is_out_of_buffers() => tokio::task::yield_now().await,
                 Ok(_) => {}
             }
             tokio::select! {
