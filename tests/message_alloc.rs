@@ -47,6 +47,9 @@ fn a_message_on_one_node_is_one_allocation() {
     let node = runtime.block_on(node("one", epmd.port()));
     let (mut receiver, sender) = (node.process(), node.process());
     let to = receiver.pid().clone();
+    // A larger one is copied by a call when it is awaited.
+    let future = size_of_val(&sender.send(&to, &1));
+    assert!(future <= 80, "a send is a future of {future} bytes");
     let cost = for_each(&runtime, async || {
         let send = async {
             for _ in 0..MESSAGES {

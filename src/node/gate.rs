@@ -53,7 +53,7 @@ impl Core {
 
     /// The connection to the node of a target, which is made if there is none.
     pub(crate) async fn connection_for(self: &Arc<Self>, target: &Target) -> Result<Arc<Connection>, SendError> {
-        let Some(node) = self.home(target) else { return Err(SendError::NoConnection(self.name.clone())) };
+        let Some(node) = self.home(target.borrowed()) else { return Err(SendError::NoConnection(self.name.clone())) };
         if let Some(connection) = self.peers.get(node) {
             return Ok(connection);
         }

@@ -62,6 +62,17 @@ impl Mailbox {
         self.put(|mails| mails.push_back(message.into()))
     }
 
+    /// Adds something that was sent, unless the process has ended. Who waits for it is to be [woken](wake).
+    #[inline]
+    pub(crate) fn push_sent(&self, payload: Payload) -> Option<Waker> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return None;
+        }
+        queue.mails.push_back(Mail::Sent(payload));
+        queue.waiting.take()
+    }
+
     /// Adds messages, and leaves `payloads` empty; false when the process has ended.
     pub(crate) fn push_all(&self, payloads: &mut Vec<Payload>) -> bool {
         let delivered = self.put(|mails| mails.extend(payloads.drain(..).map(Mail::Sent)));
@@ -77,9 +88,7 @@ impl Mailbox {
         add(&mut queue.mails);
         let waiting = queue.waiting.take();
         drop(queue);
-        if let Some(waker) = waiting {
-            waker.wake();
-        }
+        wake(waiting);
         true
     }
 
@@ -89,9 +98,7 @@ impl Mailbox {
         queue.closed = true;
         let (mails, waiting) = (std::mem::take(&mut queue.mails), queue.waiting.take());
         drop(queue);
-        if let Some(waker) = waiting {
-            waker.wake();
-        }
+        wake(waiting);
         drop(mails);
     }
 
@@ -104,6 +111,14 @@ impl Mailbox {
     /// How many messages wait.
     pub(crate) fn len(&self) -> usize {
         self.queue.lock().mails.len() + self.taken.load(Ordering::Relaxed)
+    }
+}
+
+/// Wakes the process that waited, without any lock.
+#[inline]
+pub(crate) fn wake(waiting: Option<Waker>) {
+    if let Some(waker) = waiting {
+        waker.wake();
     }
 }
 

@@ -122,6 +122,31 @@ impl Target {
     }
 }
 
+/// A [`Target`], borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetRef<'a> {
+    /// By pid.
+    Pid(&'a Pid),
+    /// By its registered name on this node.
+    Name(&'a Atom),
+    /// By its registered name on some node.
+    NameOn(&'a Atom, &'a NodeName),
+    /// By an alias.
+    Alias(&'a Ref),
+}
+
+impl Target {
+    /// The same, borrowed.
+    pub fn borrowed(&self) -> TargetRef<'_> {
+        match self {
+            Self::Pid(pid) => TargetRef::Pid(pid),
+            Self::Name(name) => TargetRef::Name(name),
+            Self::NameOn(name, node) => TargetRef::NameOn(name, node),
+            Self::Alias(alias) => TargetRef::Alias(alias),
+        }
+    }
+}
+
 /// What can be meant as a [`Target`]: a pid, an alias, `"name"`, `("name", "node@host")`.
 pub trait IntoTarget {
     /// The target.
@@ -129,6 +154,11 @@ pub trait IntoTarget {
     /// # Errors
     /// When text in it cannot be a name.
     fn into_target(self) -> Result<Target, TargetError>;
+
+    /// The target, where it is one already: a message to it then copies nothing of it.
+    fn borrowed(&self) -> Option<TargetRef<'_>> {
+        None
+    }
 }
 
 /// Text that cannot be the name of a process or of a node.
@@ -147,11 +177,21 @@ impl IntoTarget for Target {
     fn into_target(self) -> Result<Target, TargetError> {
         Ok(self)
     }
+
+    #[inline]
+    fn borrowed(&self) -> Option<TargetRef<'_>> {
+        Some(Target::borrowed(self))
+    }
 }
 
 impl IntoTarget for &Target {
     fn into_target(self) -> Result<Target, TargetError> {
         Ok(self.clone())
+    }
+
+    #[inline]
+    fn borrowed(&self) -> Option<TargetRef<'_>> {
+        Some(Target::borrowed(self))
     }
 }
 
@@ -159,17 +199,32 @@ impl IntoTarget for Pid {
     fn into_target(self) -> Result<Target, TargetError> {
         Ok(Target::Pid(self))
     }
+
+    #[inline]
+    fn borrowed(&self) -> Option<TargetRef<'_>> {
+        Some(TargetRef::Pid(self))
+    }
 }
 
 impl IntoTarget for &Pid {
     fn into_target(self) -> Result<Target, TargetError> {
         Ok(Target::Pid(self.clone()))
     }
+
+    #[inline]
+    fn borrowed(&self) -> Option<TargetRef<'_>> {
+        Some(TargetRef::Pid(self))
+    }
 }
 
 impl IntoTarget for Ref {
     fn into_target(self) -> Result<Target, TargetError> {
         Ok(Target::Alias(self))
+    }
+
+    #[inline]
+    fn borrowed(&self) -> Option<TargetRef<'_>> {
+        Some(TargetRef::Alias(self))
     }
 }
 
@@ -182,6 +237,11 @@ impl IntoTarget for &str {
 impl IntoTarget for Atom {
     fn into_target(self) -> Result<Target, TargetError> {
         Ok(Target::Name(self))
+    }
+
+    #[inline]
+    fn borrowed(&self) -> Option<TargetRef<'_>> {
+        Some(TargetRef::Name(self))
     }
 }
 
@@ -200,5 +260,10 @@ impl IntoTarget for (&str, &NodeName) {
 impl IntoTarget for (Atom, NodeName) {
     fn into_target(self) -> Result<Target, TargetError> {
         Ok(Target::NameOn(self.0, self.1))
+    }
+
+    #[inline]
+    fn borrowed(&self) -> Option<TargetRef<'_>> {
+        Some(TargetRef::NameOn(&self.0, &self.1))
     }
 }

@@ -39,7 +39,7 @@ pub use error::{
 };
 pub use events::{NodeEvent, NodeEvents};
 pub use info::{PeerInfo, ProcessDetails, ProcessInfo};
-pub use message::{IntoTarget, Message, Target, TargetError};
+pub use message::{IntoTarget, Message, Target, TargetError, TargetRef};
 pub use process::Process;
 pub use reason::Reason;
 pub use service::Service;

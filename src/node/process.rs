@@ -14,6 +14,7 @@ use super::error::{Ended, RegisterError, SendError};
 use super::mailbox::Inbox;
 use super::message::{IntoTarget, Message, Target};
 use super::reason::Reason;
+use super::send::{Encoded, Typed};
 use super::table::Entry;
 use super::{Node, send};
 use crate::etf::{Atom, Payload, Pid, Ref};
@@ -146,8 +147,12 @@ impl Process {
     /// # Errors
     /// When there is no way to the node of the target. A target that does not exist is no error: as
     /// in Erlang, only a monitor tells.
-    pub async fn send<T: Serialize + ?Sized>(&self, to: impl IntoTarget, message: &T) -> Result<(), SendError> {
-        send::send(&self.core, &self.entry.pid, to.into_target()?, message).await
+    pub fn send<T: Serialize + ?Sized>(
+        &self,
+        to: impl IntoTarget,
+        message: &T,
+    ) -> impl Future<Output = Result<(), SendError>> {
+        send::send(&self.core, &self.entry.pid, to, Typed(message))
     }
 
     /// Sends a message if that can be done at once.
@@ -156,15 +161,15 @@ impl Process {
     /// As [`send`](Self::send); also when the node of the target is not connected, or the queue for
     /// it is full.
     pub fn try_send<T: Serialize + ?Sized>(&self, to: impl IntoTarget, message: &T) -> Result<(), SendError> {
-        send::try_send(&self.core, &self.entry.pid, &to.into_target()?, message)
+        send::try_send(&self.core, &self.entry.pid, to, Typed(message))
     }
 
     /// Sends on what has been received, without looking into it.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub async fn forward(&self, to: impl IntoTarget, payload: &Payload) -> Result<(), SendError> {
-        send::forward(&self.core, &self.entry.pid, to.into_target()?, payload).await
+    pub fn forward(&self, to: impl IntoTarget, payload: &Payload) -> impl Future<Output = Result<(), SendError>> {
+        send::send(&self.core, &self.entry.pid, to, Encoded(payload))
     }
 
     /// Sends on what has been received, if that can be done at once.
@@ -172,7 +177,7 @@ impl Process {
     /// # Errors
     /// As [`try_send`](Self::try_send).
     pub fn try_forward(&self, to: impl IntoTarget, payload: &Payload) -> Result<(), SendError> {
-        send::try_forward(&self.core, &self.entry.pid, &to.into_target()?, payload)
+        send::try_send(&self.core, &self.entry.pid, to, Encoded(payload))
     }
 
     /// Registers a name for this process.
@@ -229,7 +234,7 @@ impl Process {
                 None => ProcRef::Pid(Pid { node: alias.node.clone(), id: 0, serial: 0, creation: alias.creation }),
             },
         };
-        if self.core.home(&object).is_none() {
+        if self.core.home(object.borrowed()).is_none() {
             self.core.monitor_local(&self.entry, object, wire, reference);
             return Ok(());
         }

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::connection::Connection;
 use super::core::Core;
-use super::message::{Message, Target};
+use super::message::{Message, Target, TargetRef};
 use super::reason::Reason;
 use super::table::{Entry, Link, Monitor, Watcher};
 use crate::etf::{Atom, Pid, Ref};
@@ -378,12 +378,13 @@ impl Core {
     }
 
     /// Where a target is: `None` on this node, else the name that its node is said to have.
-    pub(crate) fn home<'a>(&self, target: &'a Target) -> Option<&'a Atom> {
+    #[inline]
+    pub(crate) fn home<'a>(&self, target: TargetRef<'a>) -> Option<&'a Atom> {
         let node = match target {
-            Target::Pid(pid) => &pid.node,
-            Target::Alias(alias) => &alias.node,
-            Target::Name(_) => return None,
-            Target::NameOn(_, node) => node.as_atom(),
+            TargetRef::Pid(pid) => &pid.node,
+            TargetRef::Alias(alias) => &alias.node,
+            TargetRef::Name(_) => return None,
+            TargetRef::NameOn(_, node) => node.as_atom(),
         };
         (node != self.name.as_atom()).then_some(node)
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
@@ -15,7 +16,7 @@ use super::connection::Connection;
 use super::mailbox::Mailbox;
 use super::message::{Message, Target};
 use super::reason::Reason;
-use crate::etf::{Atom, Creation, Pid, Ref};
+use crate::etf::{Atom, Creation, Payload, Pid, Ref};
 use crate::proto::ProcRef;
 
 /// What the node keeps about a process.
@@ -213,6 +214,17 @@ impl Table {
         }
         let entry = self.processes.get(&key(pid))?;
         (entry.pid.id == pid.id && entry.pid.serial == pid.serial).then(|| entry.clone())
+    }
+
+    /// Puts something that was sent into the mailbox of a process of this node, `None` where there is no such. Whoever
+    /// waits for it is to be woken.
+    #[inline]
+    pub(crate) fn send_to_own(&self, pid: &Pid, payload: Payload) -> Option<Option<Waker>> {
+        if pid.creation != self.creation {
+            return None;
+        }
+        let entry = self.processes.get(&key(pid))?;
+        (entry.pid.id == pid.id && entry.pid.serial == pid.serial).then(|| entry.mailbox.push_sent(payload))
     }
 
     /// The process with this number ([`key`]).
