@@ -80,3 +80,62 @@ fn messages_that_somebody_keeps_stay_as_they_came() {
     }
     assert!(!pair.reader.is_out_of_buffers());
 }
+
+#[test]
+fn large_packets_in_one_piece_may_come_in_pieces_of_any_size() {
+    for flags in [Flags::OFFERED - Flags::FRAGMENTS, Flags::OFFERED - Flags::FRAGMENTS - Flags::DIST_HDR_ATOM_CACHE] {
+        let mut pair = Pair::new(flags);
+        let sizes = [5, 70_000, 200_000, 3_000_000, 127 << 10, 128 << 10, 129 << 10, 1 << 20, 0, 1 << 20, 900];
+        let content_of = |len: usize| (0..len).map(|at| ((at * len) >> 3) as u8).collect::<Vec<u8>>();
+        let mut wire = Vec::new();
+        for len in sizes {
+            pair.send(&send(1), &content_of(len));
+            pair.outbox.tick();
+            while !pair.outbox.is_empty() {
+                wire.extend(pair.written(usize::MAX));
+            }
+        }
+        for chunk in [1 << 10, 5_555, 64 << 10, usize::MAX] {
+            let came = messages(read_from_socket(&mut pair.reader, &wire, chunk));
+            assert!(came.iter().map(|message| content(message).len()).eq(sizes), "{chunk}");
+            assert!(came.iter().zip(sizes).all(|(message, len)| content(message) == content_of(len)), "{chunk}");
+            assert_eq!(pair.reader.pending(), 0);
+        }
+        // Whoever does not use the limit of a read finds the same.
+        let came: Vec<_> = wire.chunks(50_000).flat_map(|piece| messages(pair.read(piece))).collect();
+        assert!(came.iter().zip(sizes).all(|(message, len)| content(message) == content_of(len)));
+        assert_eq!(came.len(), sizes.len());
+    }
+}
+
+#[test]
+fn large_packets_that_are_dropped_make_room_for_the_next_ones() {
+    let mut pair = Pair::new(Flags::OFFERED - Flags::FRAGMENTS);
+    pair.send(&send(1), &vec![7; 1 << 20]);
+    let wire = pair.written(usize::MAX);
+    let mut places = Vec::new();
+    for _ in 0..10 {
+        let came = messages(read_from_socket(&mut pair.reader, &wire, 60_000));
+        places.push(content(&came[0]).as_ptr().addr());
+    }
+    // The first is in memory that grew with it.
+    assert!(places[2..].iter().all(|place| *place == places[2]), "{places:x?}");
+    let kept: Vec<_> = (0..4).flat_map(|_| messages(read_from_socket(&mut pair.reader, &wire, 60_000))).collect();
+    assert!(pair.reader.is_ahead() && kept.iter().all(|message| content(message) == vec![7; 1 << 20]));
+    drop(kept);
+    assert!(!pair.reader.is_ahead());
+}
+
+#[test]
+fn a_large_announcement_takes_no_more_than_two_mebibytes_ahead() {
+    let mut reader = reader(Flags::OFFERED - Flags::FRAGMENTS);
+    reader.buffer().put_slice(&(500_u32 << 20).to_be_bytes());
+    for round in 0..100 {
+        let mut room = reader.room();
+        let len = room.remaining_mut().min(room.chunk_mut().len()).min(40 << 10);
+        room.put_slice(&vec![131; len]);
+        assert!(reader.next().unwrap().is_none());
+        let buffer = reader.buffer();
+        assert!(buffer.capacity() <= 2 * buffer.len() + (2 << 20) + (64 << 10), "{round}: {}", buffer.capacity());
+    }
+}

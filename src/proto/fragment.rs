@@ -24,7 +24,8 @@ pub(super) struct Sequences {
     bytes: usize,
     /// The sequence whose fragment is being read in place.
     reading: Option<u64>,
-    spares: Spares,
+    /// Also those of large packets in one piece.
+    pub(super) spares: Spares,
     max_open: usize,
     max_bytes: usize,
     max_message: usize,
@@ -129,11 +130,6 @@ impl Sequences {
         Some(self.complete(id))
     }
 
-    /// True when no memory is kept but such as receivers still have.
-    pub(super) fn is_ahead(&mut self) -> bool {
-        self.spares.all_in_use()
-    }
-
     /// Gives back memory that was kept for the next messages.
     pub(super) fn idle(&mut self) {
         self.spares.clear();
@@ -179,7 +175,7 @@ fn rest(fragments: u64, step: usize) -> usize {
 
 /// How far memory is reserved ahead of the `come` bytes of a sequence, whatever is announced: as much as has come, and a
 /// little more for the first sequences.
-fn ahead(come: usize, open: usize) -> usize {
+pub(super) fn ahead(come: usize, open: usize) -> usize {
     let least = if open < FEW && come >= AHEAD / 64 { AHEAD } else { LEAST_ROOM };
     come.max(least)
 }

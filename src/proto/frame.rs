@@ -12,11 +12,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::etf::{Atom, DecodeError, DecodeErrorKind, Limits, Payload, Reader, tag, validate};
 
 use super::atom_cache::CacheIn;
-use super::control::{Control, ControlError, Incoming, Parsed, Sent};
+use super::control::{Control, Incoming, Parsed, Sent};
 use super::flags::Flags;
 use super::fragment::{BEHIND, Complete, FragmentError, NEXT_HEADER, Sequences};
+use super::large::LargePacket;
 use super::routes::{Route, Routes};
 use super::spares::Spares;
+use super::violation::ProtocolViolation;
 
 /// The receiving half of a connection, apart from the socket: takes bytes, gives messages.
 ///
@@ -35,8 +37,9 @@ pub struct FrameReader {
     cache: CacheIn,
     routes: Routes,
     sequences: Sequences,
-    /// The last packet was a fragment, and not the last one of its message.
-    after_fragment: bool,
+    large: LargePacket,
+    /// How much is to be read at first: little where the next packet is likely one of those that go elsewhere.
+    first_read: usize,
 }
 
 /// What a packet was.
@@ -88,20 +91,21 @@ impl FrameReader {
             cache: CacheIn::new(),
             routes: Routes::default(),
             sequences: Sequences::new(max_sequences, max_sequence_bytes, max_frame),
-            after_fragment: false,
+            large: LargePacket::default(),
+            first_read: usize::MAX,
         }
     }
 
     /// The [`buffer`](Self::buffer), and how much of its room is to be filled with one read, for the least copying.
     pub fn room(&mut self) -> Limit<&mut BytesMut> {
-        let limit = match (self.sequences.missing(), self.announced()) {
-            (Some(missing), _) => missing + BEHIND,
+        let in_place = self.sequences.missing().map(|missing| missing + BEHIND).or_else(|| self.large.missing());
+        let limit = match (in_place, self.announced()) {
+            (Some(limit), _) => limit,
             (None, Some(len)) if self.is_first_fragment() => match (4 + len).saturating_sub(self.buf.len() as u64) {
                 0 => usize::MAX,
                 missing => usize::try_from(missing).unwrap_or(usize::MAX).saturating_add(BEHIND),
             },
-            // Likely the next fragment, and most of that need not go through this buffer.
-            _ if self.after_fragment && self.buf.len() < BEHIND => BEHIND,
+            _ if self.buf.len() < BEHIND => self.first_read,
             _ => usize::MAX,
         };
         self.buffer().limit(limit)
@@ -114,6 +118,9 @@ impl FrameReader {
     pub fn buffer(&mut self) -> &mut BytesMut {
         if self.sequences.missing().is_some() {
             return self.sequences.tail(&mut self.buf);
+        }
+        if self.large.missing().is_some() {
+            return self.large.tail().unwrap_or(&mut self.buf);
         }
         let spare = self.buf.capacity() - self.buf.len();
         if spare == 0 {
@@ -147,9 +154,9 @@ impl FrameReader {
         }
     }
 
-    /// True when there is no memory for another message in fragments, as receivers still have all that is kept for these.
+    /// True when there is no memory for another large message, as receivers still have all that is kept for these.
     pub fn is_ahead(&mut self) -> bool {
-        self.sequences.is_ahead()
+        self.sequences.spares.all_in_use()
     }
 
     /// True when the buffer is full and receivers still have something of all others: the next one would be new memory.
@@ -157,7 +164,7 @@ impl FrameReader {
         self.buf.capacity() - self.buf.len() < LEAST_ROOM && self.spares.all_in_use()
     }
 
-    /// How many bytes are buffered that belong to no packet yet.
+    /// How many bytes are buffered that belong to no packet yet, other than a large one.
     pub fn pending(&self) -> usize {
         self.buf.len()
     }
@@ -171,12 +178,17 @@ impl FrameReader {
         if self.sequences.missing().is_some() {
             return self.finish_fragment();
         }
+        if self.large.missing().is_some() {
+            return self.finish_large();
+        }
         let Some(len) = self.announced() else { return Ok(None) };
         if len > self.max_frame as u64 {
             return Err(ProtocolViolation::FrameTooLarge { len, max: self.max_frame });
         }
         let len = len as usize;
-        let Some(packet) = self.buf.get(4..4 + len) else { return self.begin_fragment(len).map(|()| None) };
+        let Some(packet) = self.buf.get(4..4 + len) else {
+            return self.begin(len).map(|()| None);
+        };
         let (at, atoms) = match (self.form.pass_through, packet) {
             (_, []) => {
                 self.buf.advance(4);
@@ -196,7 +208,7 @@ impl FrameReader {
                 return self.fragment(&packet).map(Some);
             }
         };
-        self.after_fragment = false;
+        self.first_read = usize::MAX;
         // The usual message is looked at where it is, and only its payload is cut out.
         let terms = packet.get(at..).unwrap_or_default();
         if let Some(Route { from, to, len: control_len }) = self.routes.find(terms, atoms.as_ref())
@@ -303,7 +315,7 @@ impl FrameReader {
             return Err(FragmentError::NoPayload { operation: control.name() }.into());
         }
         self.sequences.first(id, fragment, control, atoms, terms.get(len..).unwrap_or_default())?;
-        self.after_fragment = true;
+        self.first_read = BEHIND;
         Ok(Frame::Fragment)
     }
 
@@ -314,7 +326,34 @@ impl FrameReader {
         self.fragment_done(message)
     }
 
-    /// The next fragment of a message, of which only a part has come: the rest is read to where it stays.
+    /// A packet of which only a part has come: the rest of a large one is read to where it stays.
+    fn begin(&mut self, len: usize) -> Result<(), ProtocolViolation> {
+        self.begin_fragment(len)?;
+        if len >= LARGE_PACKET && self.sequences.missing().is_none() && self.buf.len() >= BEHIND {
+            self.large.begin(len, self.buf.get(4..).unwrap_or_default(), &mut self.sequences.spares);
+            self.buf.clear();
+        }
+        Ok(())
+    }
+
+    /// The large packet that was begun, once the rest of it has come.
+    fn finish_large(&mut self) -> Result<Option<Frame>, ProtocolViolation> {
+        let Some(packet) = self.large.finish(&mut self.buf, &mut self.sequences.spares) else { return Ok(None) };
+        // Likely the next one is large as well.
+        self.first_read = LEAST_ROOM;
+        let (at, atoms) = match (self.form.pass_through, &*packet) {
+            (true, [PASS_THROUGH, tag::VERSION, ..]) => (2, None),
+            (false, [tag::VERSION, HEADER, rest @ ..]) => {
+                let mut reader = Reader::new(rest, &[]);
+                let atoms = self.header(&mut reader)?;
+                (2 + reader.offset(), atoms)
+            }
+            _ => return self.fragment(&packet).map(Some),
+        };
+        self.message(&packet, at, atoms).map(Some)
+    }
+
+    /// The next fragment of a message, of which only a part has come.
     fn begin_fragment(&mut self, len: usize) -> Result<(), ProtocolViolation> {
         if !self.form.fragments || len < LEAST_ROOM {
             return Ok(());
@@ -337,7 +376,7 @@ impl FrameReader {
     }
 
     fn fragment_done(&mut self, message: Option<Complete>) -> Result<Frame, ProtocolViolation> {
-        self.after_fragment = message.is_none();
+        self.first_read = if message.is_none() { BEHIND } else { usize::MAX };
         match message {
             Some(message) => self.complete(message.control, message.payload, message.atoms),
             None => Ok(Frame::Fragment),
@@ -379,57 +418,6 @@ impl Form {
             (false, true) => "131 68, 131 69 or 131 70 (a distribution header or a fragment)",
         }
     }
-}
-
-/// What a peer did that no node may do. The connection ends.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProtocolViolation {
-    /// A packet is larger than allowed.
-    #[error("a packet of {len} bytes is announced, more than `max_frame` ({max} bytes) allows")]
-    FrameTooLarge {
-        /// The announced length, in bytes.
-        len: u64,
-        /// The limit, in bytes.
-        max: usize,
-    },
-    /// A packet of one byte.
-    #[error("a packet of one byte")]
-    TooShort,
-    /// A packet starts with other bytes than the flags of the connection ask for.
-    #[error("a packet starts with {} {} instead of {expected}", found[0], found[1])]
-    Form {
-        /// The first two bytes.
-        found: [u8; 2],
-        /// What the flags ask for.
-        expected: &'static str,
-    },
-    /// The distribution header is wrong.
-    #[error("invalid distribution header: {0}")]
-    Header(#[source] DecodeError),
-    /// A control message is wrong.
-    #[error("invalid control message: {0}")]
-    Control(#[from] ControlError),
-    /// A message has no payload.
-    #[error("{operation} comes without the term that belongs to it")]
-    NoPayload {
-        /// The operation.
-        operation: &'static str,
-    },
-    /// The payload of a message is not a term.
-    #[error("the payload of {operation} is invalid: {source}")]
-    Payload {
-        /// Whose payload it is.
-        operation: &'static str,
-        /// What is wrong.
-        source: DecodeError,
-    },
-    /// A fragment is wrong.
-    #[error("invalid fragment: {0}")]
-    Fragment(#[from] FragmentError),
-    /// Anything else that the receiver found.
-    #[error("{0}")]
-    Other(String),
 }
 
 /// Where the payload stands behind a control term of `control_len` bytes; `None` where it is not as it should be.
@@ -476,6 +464,9 @@ const LITTLE_AHEAD: usize = 128;
 
 /// Two reads that fill the buffer, and it has its full size.
 const GROWTH: usize = 8;
+
+/// A packet from this size on has memory of its own, which is used again for the next one.
+const LARGE_PACKET: usize = 128 << 10;
 
 /// With less room than this left in the buffer, reading would take many small calls.
 const LEAST_ROOM: usize = 4 << 10;

@@ -12,12 +12,14 @@ mod flags;
 mod fragment;
 mod frame;
 pub mod handshake;
+mod large;
 mod liveness;
 mod name;
 mod outbox;
 mod outgoing;
 mod routes;
 mod spares;
+mod violation;
 
 #[cfg(test)]
 mod buffer_tests;
@@ -33,9 +35,10 @@ pub use control::{Control, ControlError, ExitTarget, Incoming, ProcRef, Recipien
 pub use cookie::{Cookie, CookieError, DIGEST_LEN, MAX_COOKIE_LEN};
 pub use flags::Flags;
 pub use fragment::FragmentError;
-pub use frame::{Frame, FrameLimits, FrameReader, ProtocolViolation};
+pub use frame::{Frame, FrameLimits, FrameReader};
 pub use handshake::{HandshakeError, LocalIdentity, Negotiated};
 pub use liveness::{Liveness, Progress, Verdict};
 pub use name::{NodeName, NodeNameError};
 pub use outbox::{Outbox, TooLarge};
 pub use outgoing::Outgoing;
+pub use violation::ProtocolViolation;
