@@ -211,18 +211,39 @@ impl<'de, 'l> Deserializer<'de, 'l> {
     }
 
     /// The next term for a type of this crate, which reads it itself.
+    #[inline]
     fn term<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
         // What identifies something has no part that could be kept without a copy.
+        if self.reader.atoms().is_empty()
+            && let Some(term) = self.reader.identifier()
+        {
+            self.reader.go_on(self.reader.rest().get(term.len()..).unwrap_or_default());
+            return visitor.visit_newtype_struct(Encoded::Borrowed(term));
+        }
+        self.part_of_source(visitor)
+    }
+
+    /// As [`term`](Self::term), for what is no identifier or refers to atoms.
+    fn part_of_source<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
         let is_alone = self.reader.atoms().is_empty() && self.reader.is_at_identifier();
         let Some(source) = self.source.filter(|_| !is_alone) else {
-            return visitor.visit_newtype_struct(Encoded { term: self.encoded()? });
+            return visitor.visit_newtype_struct(self.encoded()?);
         };
         let start = self.reader.clone();
         self.reader.skip_within(self.limits)?;
         let len = self.reader.offset() - start.offset();
-        let term = Cow::Borrowed(start.rest().get(..len).unwrap_or_default());
+        let term = Encoded::Handed(start.rest().get(..len).unwrap_or_default());
         let part = source.part(start.offset()..self.reader.offset());
-        handed::over(part, || visitor.visit_newtype_struct(Encoded { term }))
+        handed::over(part, || visitor.visit_newtype_struct(term))
+    }
+
+    /// An atom that is not short, or not ASCII, or no atom.
+    #[inline(never)]
+    fn atom<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self.reader.atom_text()? {
+            Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+            Cow::Owned(text) => visitor.visit_string(text),
+        }
     }
 
     /// A binary that may leave as a slice of the message.
@@ -319,6 +340,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         visitor.visit_unit()
     }
 
+    #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -327,9 +349,9 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         match name {
             TERM_TOKEN => self.term(visitor),
             BYTES_TOKEN => self.shared(visitor),
-            ATOM_TOKEN => match self.reader.atom_text()? {
-                Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-                Cow::Owned(text) => visitor.visit_string(text),
+            ATOM_TOKEN => match self.reader.ascii_atom() {
+                Some(text) => visitor.visit_borrowed_bytes(text),
+                None => self.atom(visitor),
             },
             _ => match Named::of(name) {
                 Named::Record(tag) => {
@@ -401,17 +423,22 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
 }
 
 /// Hands the bytes of an encoded term to a type of this crate.
-pub(super) struct Encoded<'de> {
-    term: Cow<'de, [u8]>,
+pub(super) enum Encoded<'de> {
+    Borrowed(&'de [u8]),
+    Owned(Vec<u8>),
+    /// What [`handed::take`] finds.
+    Handed(&'de [u8]),
 }
 
 impl<'de> de::Deserializer<'de> for Encoded<'de> {
     type Error = DecodeError;
 
+    #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.term {
-            Cow::Borrowed(term) => visitor.visit_borrowed_bytes(term),
-            Cow::Owned(term) => visitor.visit_byte_buf(term),
+        match self {
+            Self::Borrowed(term) => visitor.visit_borrowed_bytes(term),
+            Self::Owned(term) => visitor.visit_byte_buf(term),
+            Self::Handed(term) => visitor.visit_bytes(term),
         }
     }
 

@@ -42,6 +42,10 @@ impl Payload {
         &self.bytes
     }
 
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// The atoms that the cache references in it mean; empty where it has none.
     pub fn atoms(&self) -> &[Atom] {
         self.atoms.as_deref().unwrap_or_default()

@@ -175,16 +175,16 @@ impl<'de> Deserializer<'de, '_> {
     }
 
     /// The next term as it stands, for the types of this crate.
-    pub(super) fn encoded(&mut self) -> Result<Cow<'de, [u8]>, DecodeError> {
+    pub(super) fn encoded(&mut self) -> Result<Encoded<'de>, DecodeError> {
         let start = self.reader.clone();
         if !start.atoms().is_empty() {
             let mut buf = bytes::BytesMut::with_capacity(TYPICAL_TERM);
             Encoder::new(&mut buf).copy(&mut self.reader)?;
-            return Ok(Cow::Owned(buf.into()));
+            return Ok(Encoded::Owned(buf.into()));
         }
         self.reader.skip_within(self.limits)?;
         let len = self.reader.offset() - start.offset();
-        Ok(Cow::Borrowed(start.rest().get(..len).unwrap_or_default()))
+        Ok(Encoded::Borrowed(start.rest().get(..len).unwrap_or_default()))
     }
 
     pub(super) fn any<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -213,7 +213,7 @@ impl<'de> Deserializer<'de, '_> {
             }
             tag::NIL | tag::STRING | tag::LIST => self.sequence(visitor),
             tag::MAP => self.pairs(visitor, false),
-            _ => visitor.visit_newtype_struct(Encoded { term: self.encoded()? }),
+            _ => visitor.visit_newtype_struct(self.encoded()?),
         }
     }
 }
