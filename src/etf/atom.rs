@@ -3,11 +3,14 @@
 //! An atom here is text, not an index into a table that is never freed: atoms that a peer sends are
 //! dropped with the message that carried them.
 
+mod text;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+
+use text::{SHORT, Text};
 
 /// The most characters an atom may have (`MAX_ATOM_CHARACTERS` of the emulator).
 pub const MAX_ATOM_CHARACTERS: usize = 255;
@@ -16,89 +19,8 @@ pub const MAX_ATOM_CHARACTERS: usize = 255;
 ///
 /// Equality and order are those of the UTF-8 text, byte by byte, the shorter prefix first: this is
 /// Erlang's own order of atoms, on which the handshake tie-break and `global` depend.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Atom(Text);
-
-/// The text of an atom, in three words that are moved as words. Text of up to 16 bytes is always `Short`.
-#[derive(Clone)]
-enum Text {
-    /// What is left of the bytes is zero.
-    Short(Len, [u8; SHORT]),
-    Static(&'static str),
-    Long(Arc<str>),
-}
-
-/// As much text as an atom holds itself.
-const SHORT: usize = 16;
-
-const _: () = assert!(size_of::<Option<Atom>>() == 24);
-
-/// In each byte the bit that no character of ASCII has.
-const BEYOND_ASCII: u128 = u128::from_ne_bytes([0x80; SHORT]);
-
-/// A length of a whole word, most values of which are none: there [`Text`] has what tells its kinds apart.
-#[rustfmt::skip]
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-enum Len { L0, L1, L2, L3, L4, L5, L6, L7, L8, L9, L10, L11, L12, L13, L14, L15, L16 }
-
-impl Len {
-    #[rustfmt::skip]
-    const ALL: [Self; SHORT + 1] = [
-        Self::L0, Self::L1, Self::L2, Self::L3, Self::L4, Self::L5, Self::L6, Self::L7, Self::L8,
-        Self::L9, Self::L10, Self::L11, Self::L12, Self::L13, Self::L14, Self::L15, Self::L16,
-    ];
-}
-
-impl Text {
-    #[inline]
-    fn new(text: &str) -> Self {
-        let bytes = text.as_bytes();
-        match (Len::ALL.get(bytes.len()), word(bytes)) {
-            (Some(&len), Some(word)) => Self::Short(len, word.to_le_bytes()),
-            _ => Self::long(text),
-        }
-    }
-
-    #[inline(never)]
-    fn long(text: &str) -> Self {
-        Self::Long(text.into())
-    }
-
-    const fn of_static(text: &'static str) -> Self {
-        if text.len() > SHORT {
-            return Self::Static(text);
-        }
-        let mut bytes = [0; SHORT];
-        let mut at = 0;
-        while at < text.len() {
-            bytes[at] = text.as_bytes()[at];
-            at += 1;
-        }
-        Self::Short(Len::ALL[text.len()], bytes)
-    }
-
-    #[inline]
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Short(len, bytes) => bytes.get(..*len as usize).unwrap_or_default(),
-            Self::Static(text) => text.as_bytes(),
-            Self::Long(text) => text.as_bytes(),
-        }
-    }
-
-    #[inline]
-    fn as_str(&self) -> &str {
-        match self {
-            // It came out of a `str`. All of it is looked at, as for a fixed size and place that is two words at once.
-            Self::Short(len, bytes) => {
-                std::str::from_utf8(bytes).ok().and_then(|text| text.get(..*len as usize)).unwrap_or_default()
-            }
-            Self::Static(text) => text,
-            Self::Long(text) => text,
-        }
-    }
-}
 
 /// Makes an [`Atom`] from a literal; one that is too long does not compile.
 #[macro_export]
@@ -129,20 +51,13 @@ impl Atom {
     /// An atom of a few bytes that are all ASCII; `None` for others, which are to be looked at.
     #[inline]
     pub(super) fn of_ascii(bytes: &[u8]) -> Option<Self> {
-        let word = word(bytes).filter(|word| word & BEYOND_ASCII == 0)?;
-        Some(Self(Text::Short(*Len::ALL.get(bytes.len())?, word.to_le_bytes())))
+        Text::of_ascii(bytes).map(Self)
     }
 
-    /// As [`of_ascii`](Self::of_ascii) of the first `len` of these bytes.
+    /// As [`of_ascii`](Self::of_ascii), of the first `len` of these bytes.
     #[inline(always)]
     pub(super) fn of_ascii_in(bytes: &[u8; SHORT], len: usize) -> Option<Self> {
-        let len = *Len::ALL.get(len)?;
-        // A shift by all bits is none at all.
-        let word = match SHORT - len as usize {
-            SHORT => 0,
-            more => u128::from_le_bytes(*bytes) & u128::MAX >> (more * 8),
-        };
-        (word & BEYOND_ASCII == 0).then(|| Self(Text::Short(len, word.to_le_bytes())))
+        Text::of_ascii_in(bytes, len).map(Self)
     }
 
     /// An atom of text that is known not to be too long.
@@ -177,10 +92,7 @@ impl Atom {
     /// The text of a short atom, with zeros behind it; and how long it is.
     #[inline]
     pub(super) fn short(&self) -> Option<(u8, &[u8; SHORT])> {
-        match &self.0 {
-            Text::Short(len, bytes) => Some((*len as u8, bytes)),
-            _ => None,
-        }
+        self.0.short()
     }
 
     #[inline]
@@ -194,36 +106,6 @@ impl Atom {
         self.0.as_str()
     }
 }
-
-/// At most [`SHORT`] bytes, put together in registers of pieces that may overlap.
-#[inline]
-fn word(bytes: &[u8]) -> Option<u128> {
-    if bytes.len() > SHORT {
-        return None;
-    }
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let last = u128::from(u64::from_le_bytes(*last));
-        return Some(u128::from(u64::from_le_bytes(*first)) | last << ((bytes.len() - 8) * 8));
-    }
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let last = u64::from(u32::from_le_bytes(*last));
-        return Some((u64::from(u32::from_le_bytes(*first)) | last << ((bytes.len() - 4) * 8)).into());
-    }
-    Some(bytes.iter().rev().fold(0_u32, |all, &byte| all << 8 | u32::from(byte)).into())
-}
-
-impl PartialEq for Atom {
-    #[inline]
-    fn eq(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Text::Short(_, one), Text::Short(_, other)) if one != other => false,
-            (Text::Short(one, _), Text::Short(other, _)) => one == other,
-            (one, other) => one.as_bytes() == other.as_bytes(),
-        }
-    }
-}
-
-impl Eq for Atom {}
 
 impl Hash for Atom {
     #[inline]

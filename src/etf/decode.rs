@@ -23,8 +23,8 @@ impl Term {
         building.check_depth(1, open.start)?;
         loop {
             if open.missing == 0 {
+                let Some(parent) = outer.pop() else { return building.whole(open) };
                 building.close(open)?;
-                let Some(parent) = outer.pop() else { return Ok(building.terms.pop().unwrap_or(Self::NIL)) };
                 open = parent;
             }
             if open.is_at_tail() {
@@ -108,7 +108,7 @@ impl Building<'_> {
         Ok(Some(Open { start, kind, missing, base: self.terms.len() }))
     }
 
-    /// Takes a term without parts; where it stands when it is made, it is not moved once more.
+    /// Takes a term without parts.
     #[inline(always)]
     fn leaf(&mut self, term: Term) -> Result<Option<Open>, DecodeError> {
         self.terms.push(term);
@@ -132,8 +132,11 @@ impl Building<'_> {
                 Ok(None)
             }
             tag::NEW_PID => {
-                let pid = reader.pid()?;
-                self.leaf(Term::Pid(pid))
+                if let Some(pid) = reader.usual_pid() {
+                    return self.leaf(Term::Pid(pid));
+                }
+                self.terms.push(Term::Pid(reader.pid()?));
+                Ok(None)
             }
             tag::NEW_FLOAT => {
                 let value = reader.f64()?;
@@ -294,17 +297,29 @@ impl Building<'_> {
 
     /// Makes a term of its parts, and puts it in their place.
     fn close(&mut self, open: Open) -> Result<(), DecodeError> {
-        let whole = match open.kind {
+        // The first two are made where they stand, and not moved once more.
+        match open.kind {
             Kind::Tuple => {
                 let parts = self.parts(open.base);
                 self.terms.push(Term::Tuple(parts));
-                return Ok(());
             }
             Kind::List => {
                 let parts = self.parts(open.base);
                 self.terms.push(Term::List(parts));
-                return Ok(());
             }
+            _ => {
+                let whole = self.whole(open)?;
+                self.terms.push(whole);
+            }
+        }
+        Ok(())
+    }
+
+    /// A term of its parts.
+    fn whole(&mut self, open: Open) -> Result<Term, DecodeError> {
+        Ok(match open.kind {
+            Kind::Tuple => Term::Tuple(self.parts(open.base)),
+            Kind::List => Term::List(self.parts(open.base)),
             Kind::Tailed => {
                 let tail = self.terms.pop().unwrap_or(Term::NIL);
                 Term::list_with_tail(self.parts(open.base), tail)
@@ -327,9 +342,7 @@ impl Building<'_> {
                 record.fields.iter_mut().zip(self.parts(open.base)).for_each(|((_, value), part)| *value = part);
                 Term::Record(record)
             }
-        };
-        self.terms.push(whole);
-        Ok(())
+        })
     }
 }
 

@@ -81,12 +81,12 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    pub(crate) fn fail<T>(&self, kind: DecodeErrorKind) -> Result<T, DecodeError> {
-        Err(self.error(kind))
+    pub(crate) fn fail<T, E: From<DecodeError>>(&self, kind: DecodeErrorKind) -> Result<T, E> {
+        Err(self.error(kind).into())
     }
 
     #[cold]
-    pub(crate) fn unexpected<T>(&self, expected: impl Into<Cow<'static, str>>) -> Result<T, DecodeError> {
+    pub(crate) fn unexpected<T, E: From<DecodeError>>(&self, expected: impl Into<Cow<'static, str>>) -> Result<T, E> {
         let found = self.rest.first().map_or(Cow::Borrowed("the end"), |&tag| describe(tag));
         self.fail(DecodeErrorKind::Unexpected { expected: expected.into(), found })
     }

@@ -11,7 +11,15 @@ const FEW: usize = 8;
 /// In a table that is half empty, so long a search means that somebody has chosen the keys.
 const LONG: usize = 32;
 
+/// For so many keys there is room at once, of those that are announced: 16 KiB.
+const AT_ONCE: usize = 1024;
+
 impl<'a> Keys<'a> {
+    #[inline]
+    pub(super) fn expect(&mut self, count: usize) {
+        self.0.reserve(count.min(AT_ONCE));
+    }
+
     #[inline]
     pub(super) fn push(&mut self, key: &'a [u8]) {
         self.0.push(key);
