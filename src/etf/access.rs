@@ -293,13 +293,12 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
     #[inline]
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let start = self.de.reader.rest();
-        match seed.deserialize(&mut *self.de) {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                let (start, key) = (self.de.reader.back_at(start), self.de.reader.back_at(self.key));
-                Err(error.at(start.offset()).within(&key_in_path(&key)))
-            }
+        let mut value = seed.deserialize(&mut *self.de);
+        if let Err(fault) = &mut value {
+            let (start, key) = (self.de.reader.back_at(start), self.de.reader.back_at(self.key));
+            fault.place(start.offset(), &key_in_path(&key));
         }
+        value
     }
 
     fn size_hint(&self) -> Option<usize> {

@@ -154,10 +154,12 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         name: impl FnOnce() -> String,
     ) -> Result<T::Value, Fault> {
         let start = self.reader.offset();
-        match seed.deserialize(&mut *self) {
-            Ok(value) => Ok(value),
-            Err(error) => Err(error.at(start).within(&name())),
+        // What comes back stays where it is.
+        let mut part = seed.deserialize(&mut *self);
+        if let Err(fault) = &mut part {
+            fault.place(start, &name());
         }
+        part
     }
 
     /// The text of the atom that comes next, which stays unread.
@@ -177,9 +179,12 @@ impl<'de, 'l> Deserializer<'de, 'l> {
     fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         self.enter()?;
         let mut elements = Elements::list(self)?;
-        let value = visitor.visit_seq(&mut elements)?;
-        elements.end()?;
-        Ok(self.leave(value))
+        let value = visitor.visit_seq(&mut elements);
+        if value.is_ok() {
+            elements.end()?;
+        }
+        self.depth -= 1;
+        value
     }
 
     fn fixed<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, Fault> {
@@ -188,19 +193,24 @@ impl<'de, 'l> Deserializer<'de, 'l> {
             tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
                 self.reader.tuple_of(len)?;
                 let mut elements = Counted::new(self, len, &[]);
-                let value = visitor.visit_seq(&mut elements)?;
-                elements.end()?;
+                let value = visitor.visit_seq(&mut elements);
+                if value.is_ok() {
+                    elements.end()?;
+                }
                 value
             }
             tag::NIL | tag::LIST | tag::STRING => {
                 let mut elements = Elements::list(self)?;
-                let value = visitor.visit_seq(&mut elements)?;
-                elements.end()?;
+                let value = visitor.visit_seq(&mut elements);
+                if value.is_ok() {
+                    elements.end()?;
+                }
                 value
             }
             _ => return self.reader.unexpected(format!("a tuple of {len}")),
         };
-        Ok(self.leave(value))
+        self.depth -= 1;
+        value
     }
 
     #[inline]
@@ -209,9 +219,12 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         // Outside of what is moved about; a struct finds keys that come twice itself.
         let mut keys = Keys::default();
         let mut entries = Entries::new(self, (!is_struct).then_some(&mut keys))?;
-        let value = visitor.visit_map(&mut entries)?;
-        entries.end()?;
-        Ok(self.leave(value))
+        let value = visitor.visit_map(&mut entries);
+        if value.is_ok() {
+            entries.end()?;
+        }
+        self.depth -= 1;
+        value
     }
 
     /// The next term for a type of this crate, which reads it itself.

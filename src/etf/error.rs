@@ -45,6 +45,15 @@ impl Fault {
         self
     }
 
+    /// Says where the part is in which it happened, and what that is called.
+    #[cold]
+    pub(super) fn place(&mut self, offset: usize, part: &str) {
+        if self.0.offset == UNKNOWN_OFFSET {
+            self.0.offset = offset;
+        }
+        prepend(&mut self.0.path, part);
+    }
+
     /// The same, at another place.
     #[cold]
     pub(super) fn moved(mut self, offset: usize) -> Self {

@@ -278,7 +278,7 @@ impl<'a> Reader<'a> {
         };
         if len <= MAX_ATOM_CHARACTERS
             && let Some((text, rest)) = rest.split_at_checked(len)
-            && let Ok(text) = std::str::from_utf8(text)
+            && let Some(text) = text_of(text)
             && (utf8 || text.is_ascii())
         {
             self.go_on(rest);
@@ -507,6 +507,13 @@ impl<'a> Reader<'a> {
             _ => start.fail(DecodeErrorKind::Invalid("the last byte of a bitstring has an illegal number of bits")),
         }
     }
+}
+
+/// The text that bytes are. Where it starts and how long it is come from two places, so the compiler does not fetch both
+/// at once from where the check has just left them in turn, which has to wait.
+#[inline]
+pub(super) fn text_of(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()?.get(..bytes.len())
 }
 
 const ATOM_TOO_LONG: &str = "an atom has more than 255 characters";

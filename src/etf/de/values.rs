@@ -7,7 +7,7 @@ use serde::de::{self, Visitor};
 
 use super::super::access::Elements;
 use super::super::encode::{Encoder, TYPICAL_TERM};
-use super::super::read::Integer;
+use super::super::read::{Integer, text_of};
 use super::super::tag;
 use super::{DecodeErrorKind, Deserializer, Encoded, Fault};
 
@@ -85,9 +85,9 @@ impl<'de> Deserializer<'de, '_> {
         if self.reader.peek_tag()? != tag::BINARY {
             return self.rare_text(visitor);
         }
-        match std::str::from_utf8(self.reader.binary()?) {
-            Ok(text) => visitor.visit_borrowed_str(text),
-            Err(_) => self.reader.back_at(start).fail(DecodeErrorKind::Invalid("the binary is not UTF-8")),
+        match text_of(self.reader.binary()?) {
+            Some(text) => visitor.visit_borrowed_str(text),
+            None => self.reader.back_at(start).fail(DecodeErrorKind::Invalid("the binary is not UTF-8")),
         }
     }
 
@@ -139,9 +139,9 @@ impl<'de> Deserializer<'de, '_> {
             return visitor.visit_borrowed_bytes(from.get(..len).unwrap_or_default());
         }
         let bytes = self.reader.binary()?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => visitor.visit_borrowed_str(text),
-            Err(_) => visitor.visit_borrowed_bytes(bytes),
+        match text_of(bytes) {
+            Some(text) => visitor.visit_borrowed_str(text),
+            None => visitor.visit_borrowed_bytes(bytes),
         }
     }
 
