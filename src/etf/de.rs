@@ -103,9 +103,11 @@ impl Payload {
     /// As [`decode`](Self::decode).
     pub fn decode_within<'de, T: Deserialize<'de>>(&'de self, limits: &Limits) -> Result<T, DecodeError> {
         let mut reader = self.reader();
-        let value = deserialize_within(&mut reader, Some(self), limits)?;
-        reader.finish()?;
-        Ok(value)
+        let value = deserialize_within(&mut reader, Some(self), limits);
+        if value.is_ok() {
+            reader.finish()?;
+        }
+        value
     }
 }
 
