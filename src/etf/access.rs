@@ -6,7 +6,7 @@ use serde::de::value::{StrDeserializer, UnitDeserializer};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 use super::de::Deserializer;
-use super::error::{DecodeError, DecodeErrorKind};
+use super::error::{DecodeErrorKind, Fault};
 use super::limits::Limits;
 use super::read::Reader;
 use super::tag;
@@ -27,7 +27,7 @@ pub(super) struct Elements<'d, 'de, 'l> {
 
 impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
     #[inline]
-    pub(super) fn list(de: &'d mut Deserializer<'de, 'l>) -> Result<Self, DecodeError> {
+    pub(super) fn list(de: &'d mut Deserializer<'de, 'l>) -> Result<Self, Fault> {
         let left = match de.reader.peek_tag()? {
             tag::LIST => de.reader.list()?.unwrap_or_default(),
             tag::NIL | tag::STRING => 0,
@@ -41,12 +41,12 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
 
     /// Whether there is one more.
     #[inline]
-    fn more(&mut self) -> Result<bool, DecodeError> {
+    fn more(&mut self) -> Result<bool, Fault> {
         if self.left > 0 { Ok(true) } else { self.next_piece() }
     }
 
     /// Opens the next piece of a list; `false` at the end.
-    fn next_piece(&mut self) -> Result<bool, DecodeError> {
+    fn next_piece(&mut self) -> Result<bool, Fault> {
         while self.left == 0 && self.bytes.is_empty() {
             if !self.has_tail {
                 return Ok(false);
@@ -70,13 +70,13 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
 
     /// Checks that all were taken.
     #[inline]
-    pub(super) fn end(mut self) -> Result<(), DecodeError> {
+    pub(super) fn end(mut self) -> Result<(), Fault> {
         if self.more()? { more_than(self.index, &self.de.reader) } else { Ok(()) }
     }
 }
 
 #[cold]
-fn more_than(count: usize, reader: &Reader<'_>) -> Result<(), DecodeError> {
+fn more_than(count: usize, reader: &Reader<'_>) -> Result<(), Fault> {
     let (expected, found) = (format!("{count} elements").into(), "more of them".into());
     reader.fail(DecodeErrorKind::Unexpected { expected, found })
 }
@@ -98,16 +98,16 @@ impl<'d, 'de, 'l> Counted<'d, 'de, 'l> {
 
     /// Checks that all were taken.
     #[inline]
-    pub(super) fn end(self) -> Result<(), DecodeError> {
+    pub(super) fn end(self) -> Result<(), Fault> {
         if self.left > 0 { more_than(self.index, &self.de.reader) } else { Ok(()) }
     }
 }
 
 impl<'de> de::SeqAccess<'de> for Counted<'_, 'de, '_> {
-    type Error = DecodeError;
+    type Error = Fault;
 
     #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -124,10 +124,10 @@ impl<'de> de::SeqAccess<'de> for Counted<'_, 'de, '_> {
 }
 
 impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
-    type Error = DecodeError;
+    type Error = Fault;
 
     #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
         if !self.more()? {
             return Ok(None);
         }
@@ -145,7 +145,7 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
             let mut element = self.de.beside(Reader::new(element, &[]));
             return match seed.deserialize(&mut element) {
                 Ok(value) => Ok(Some(value)),
-                Err(error) => Err(DecodeError { offset, ..error }.within(&name())),
+                Err(error) => Err(error.moved(offset).within(&name())),
             };
         }
         Ok(None)
@@ -174,7 +174,7 @@ pub(super) struct Entries<'d, 'de, 'l> {
     /// Where the last key stands: it, and all behind it.
     key: &'de [u8],
     /// All keys as they stand, to find one that comes twice; none where the type finds that itself.
-    keys: Option<Keys<'de>>,
+    keys: Option<&'d mut Keys<'de>>,
 }
 
 enum Source {
@@ -188,19 +188,26 @@ enum Source {
 }
 
 impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
-    pub(super) fn new(de: &'d mut Deserializer<'de, 'l>, is_struct: bool) -> Result<Self, DecodeError> {
+    #[inline]
+    pub(super) fn new(de: &'d mut Deserializer<'de, 'l>, mut keys: Option<&'d mut Keys<'de>>) -> Result<Self, Fault> {
         let key = de.reader.rest();
         let source = match de.reader.peek_tag()? {
-            tag::MAP => Source::Map { left: de.reader.map()? },
+            tag::MAP => {
+                let left = de.reader.map()?;
+                if let Some(keys) = &mut keys {
+                    keys.expect(left);
+                }
+                Source::Map { left }
+            }
             tag::LIST | tag::NIL => Source::List { left: Some(0) },
             _ => return de.reader.unexpected("a map"),
         };
-        Ok(Self { de, source, key, keys: (!is_struct).then(Keys::default) })
+        Ok(Self { de, source, key, keys })
     }
 
     /// Goes to the next key; `false` at the end.
     #[inline]
-    pub(super) fn more(&mut self) -> Result<bool, DecodeError> {
+    pub(super) fn more(&mut self) -> Result<bool, Fault> {
         let reader = &mut self.de.reader;
         match &mut self.source {
             Source::Map { left: 0 } => return Ok(false),
@@ -211,12 +218,12 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
     }
 
     /// Checks that all were taken, and no key twice.
-    pub(super) fn end(mut self) -> Result<(), DecodeError> {
+    pub(super) fn end(mut self) -> Result<(), Fault> {
         if self.more()? {
             let kind = DecodeErrorKind::Invalid("the map has more pairs than were asked for");
-            return Err(self.de.reader.error(kind));
+            return self.de.reader.fail(kind);
         }
-        if self.keys.as_mut().is_some_and(Keys::has_twice) {
+        if self.keys.as_mut().is_some_and(|keys| keys.has_twice()) {
             return self.de.reader.fail(DecodeErrorKind::Invalid(super::decode::KEY_TWICE));
         }
         Ok(())
@@ -229,7 +236,7 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
 
     /// Reads the next key.
     #[inline]
-    pub(super) fn key<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<K::Value, DecodeError> {
+    pub(super) fn key<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<K::Value, Fault> {
         self.key = self.de.reader.rest();
         self.de.is_key = true;
         let key = seed.deserialize(&mut *self.de);
@@ -246,7 +253,7 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
 }
 
 /// Goes to the key of the next pair of a list; `false` at the end.
-fn next_pair(reader: &mut Reader<'_>, left: &mut Option<usize>) -> Result<bool, DecodeError> {
+fn next_pair(reader: &mut Reader<'_>, left: &mut Option<usize>) -> Result<bool, Fault> {
     while *left == Some(0) {
         *left = match reader.peek_tag()? {
             tag::LIST => reader.list()?,
@@ -273,10 +280,10 @@ pub(super) fn key_in_path(key: &Reader<'_>) -> String {
 }
 
 impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
-    type Error = DecodeError;
+    type Error = Fault;
 
     #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         if !self.more()? {
             return Ok(None);
         }
@@ -284,15 +291,14 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
     }
 
     #[inline]
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let start = self.de.reader.rest();
-        match seed.deserialize(&mut *self.de) {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                let (start, key) = (self.de.reader.back_at(start), self.de.reader.back_at(self.key));
-                Err(error.at(start.offset()).within(&key_in_path(&key)))
-            }
+        let mut value = seed.deserialize(&mut *self.de);
+        if let Err(fault) = &mut value {
+            let (start, key) = (self.de.reader.back_at(start), self.de.reader.back_at(self.key));
+            fault.place(start.offset(), &key_in_path(&key));
         }
+        value
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -315,7 +321,7 @@ pub(super) struct Variant<'d, 'de, 'l> {
 }
 
 impl<'d, 'de, 'l> Variant<'d, 'de, 'l> {
-    pub(super) fn new(de: &'d mut Deserializer<'de, 'l>, is_result: bool) -> Result<Self, DecodeError> {
+    pub(super) fn new(de: &'d mut Deserializer<'de, 'l>, is_result: bool) -> Result<Self, Fault> {
         let start = de.reader.clone();
         let fields = match de.reader.peek_tag()? {
             tag::SMALL_TUPLE | tag::LARGE_TUPLE => match de.reader.tuple()? {
@@ -330,7 +336,7 @@ impl<'d, 'de, 'l> Variant<'d, 'de, 'l> {
         }
     }
 
-    fn expect(&self, fields: usize) -> Result<(), DecodeError> {
+    fn expect(&self, fields: usize) -> Result<(), Fault> {
         if self.fields == Some(fields) {
             return Ok(());
         }
@@ -348,34 +354,34 @@ impl<'d, 'de, 'l> Variant<'d, 'de, 'l> {
 }
 
 impl<'de, 'd, 'l> de::EnumAccess<'de> for Variant<'d, 'de, 'l> {
-    type Error = DecodeError;
+    type Error = Fault;
     type Variant = Self;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), DecodeError> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Fault> {
         let name = match (&*self.name, self.is_result) {
             ("ok", true) => "Ok",
             ("error", true) => "Err",
             (name, _) => name,
         };
-        let name: StrDeserializer<'_, DecodeError> = name.into_deserializer();
+        let name: StrDeserializer<'_, Fault> = name.into_deserializer();
         let value = seed.deserialize(name).map_err(|error| error.at(self.start.offset()))?;
         Ok((value, self))
     }
 }
 
 impl<'de> de::VariantAccess<'de> for Variant<'_, 'de, '_> {
-    type Error = DecodeError;
+    type Error = Fault;
 
-    fn unit_variant(self) -> Result<(), DecodeError> {
+    fn unit_variant(self) -> Result<(), Fault> {
         match self.fields {
             None => Ok(()),
             Some(_) => self.expect(0),
         }
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, DecodeError> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
         if self.is_result && self.fields.is_none() {
-            let unit: UnitDeserializer<DecodeError> = ().into_deserializer();
+            let unit: UnitDeserializer<Fault> = ().into_deserializer();
             let start = self.start.offset();
             return seed.deserialize(unit).map_err(|error| error.at(start));
         }
@@ -384,7 +390,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de, '_> {
         self.de.part(seed, || name.into_owned())
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {
         self.expect(len)?;
         let name = self.name;
         let mut elements = Counted::new(self.de, len, &[]);
@@ -393,11 +399,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de, '_> {
         Ok(value)
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
         self.expect(1)?;
         let start = self.de.reader.offset();
         let name = self.name;

@@ -3,10 +3,14 @@
 //! An atom here is text, not an index into a table that is never freed: atoms that a peer sends are
 //! dropped with the message that carried them.
 
-use std::borrow::Borrow;
-use std::fmt;
+mod text;
 
-use smol_str::SmolStr;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use text::{SHORT, Text};
 
 /// The most characters an atom may have (`MAX_ATOM_CHARACTERS` of the emulator).
 pub const MAX_ATOM_CHARACTERS: usize = 255;
@@ -15,8 +19,8 @@ pub const MAX_ATOM_CHARACTERS: usize = 255;
 ///
 /// Equality and order are those of the UTF-8 text, byte by byte, the shorter prefix first: this is
 /// Erlang's own order of atoms, on which the handshake tie-break and `global` depend.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Atom(SmolStr);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Atom(Text);
 
 /// Makes an [`Atom`] from a literal; one that is too long does not compile.
 #[macro_export]
@@ -41,13 +45,25 @@ impl Atom {
                 return Err(AtomTooLong { characters });
             }
         }
-        Ok(Self(SmolStr::new(text)))
+        Ok(Self(Text::new(text)))
+    }
+
+    /// An atom of a few bytes that are all ASCII; `None` for others, which are to be looked at.
+    #[inline]
+    pub(super) fn of_ascii(bytes: &[u8]) -> Option<Self> {
+        Text::of_ascii(bytes).map(Self)
+    }
+
+    /// As [`of_ascii`](Self::of_ascii), of the first `len` of these bytes.
+    #[inline(always)]
+    pub(super) fn of_ascii_in(bytes: &[u8; SHORT], len: usize) -> Option<Self> {
+        Text::of_ascii_in(bytes, len).map(Self)
     }
 
     /// An atom of text that is known not to be too long.
     #[inline]
     pub(super) fn of_checked(text: &str) -> Self {
-        Self(SmolStr::new(text))
+        Self(Text::new(text))
     }
 
     /// An atom from a constant; use it through [`atom!`](crate::atom), which checks at compile time.
@@ -56,7 +72,7 @@ impl Atom {
     /// When `text` has more than 255 bytes.
     pub const fn from_static(text: &'static str) -> Self {
         assert!(text.len() <= MAX_ATOM_CHARACTERS, "an atom has at most 255 characters");
-        Self(SmolStr::new_static(text))
+        Self(Text::of_static(text))
     }
 
     /// Makes an atom from latin-1 bytes (tags 100 and 115 of the external term format).
@@ -68,15 +84,47 @@ impl Atom {
             return Err(AtomTooLong { characters: bytes.len() });
         }
         Ok(match std::str::from_utf8(bytes) {
-            Ok(text) if text.is_ascii() => Self(SmolStr::new(text)),
-            _ => Self(bytes.iter().map(|&byte| char::from(byte)).collect()),
+            Ok(text) if text.is_ascii() => Self::of_checked(text),
+            _ => Self::of_checked(&bytes.iter().map(|&byte| char::from(byte)).collect::<String>()),
         })
+    }
+
+    /// The text of a short atom, with zeros behind it; and how long it is.
+    #[inline]
+    pub(super) fn short(&self) -> Option<(u8, &[u8; SHORT])> {
+        self.0.short()
+    }
+
+    #[inline]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// The text of the atom.
     #[inline]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+}
+
+impl Hash for Atom {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl Ord for Atom {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_bytes().cmp(other.0.as_bytes())
+    }
+}
+
+impl PartialOrd for Atom {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -114,13 +162,13 @@ impl Borrow<str> for Atom {
 
 impl PartialEq<str> for Atom {
     fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
+        self.0.as_bytes() == other.as_bytes()
     }
 }
 
 impl PartialEq<&str> for Atom {
     fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
+        self.0.as_bytes() == other.as_bytes()
     }
 }
 

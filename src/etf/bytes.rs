@@ -90,7 +90,7 @@ impl<'de> Visitor<'de> for BytesVisitor {
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
         Ok(match handed::take(bytes) {
-            Some(part) => part.bytes().clone(),
+            Some(part) => part.into_bytes(),
             None => Bytes::copy_from_slice(bytes),
         })
     }

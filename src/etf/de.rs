@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor};
 
 use super::access::{Counted, Elements, Entries, Variant};
-use super::error::{DecodeError, DecodeErrorKind, UNKNOWN_OFFSET};
+use super::error::{DecodeError, DecodeErrorKind, Fault};
 use super::handed;
 use super::limits::Limits;
 use super::named::Named;
@@ -34,6 +34,7 @@ use super::raw::{ATOM_TOKEN, BYTES_TOKEN, TERM_TOKEN};
 use super::read::Reader;
 use super::tag;
 use super::term::Term;
+use super::twice::Keys;
 
 /// Reads a value from a stand-alone term (with version byte, not compressed; for compressed ones see
 /// [`open_blob`](super::open_blob)). Safe on bytes from anywhere.
@@ -65,7 +66,7 @@ fn deserialize_within<'de, T: Deserialize<'de>>(
 ) -> Result<T, DecodeError> {
     let start = reader.offset();
     let mut deserializer = Deserializer { reader: reader.clone(), source, limits, depth: 0, is_key: false };
-    let value = T::deserialize(&mut deserializer).map_err(|error| error.at(start))?;
+    let value = T::deserialize(&mut deserializer).map_err(|error| error.at(start).into_error())?;
     *reader = deserializer.reader;
     Ok(value)
 }
@@ -75,8 +76,8 @@ fn deserialize_within<'de, T: Deserialize<'de>>(
 /// # Errors
 /// As [`from_bytes`], and for a tree that cannot be written.
 pub fn from_term<T: DeserializeOwned>(term: &Term) -> Result<T, DecodeError> {
-    let payload = Payload::from_term(term).map_err(de::Error::custom)?;
-    payload.decode().map_err(|error| error.at(0))
+    let payload = Payload::from_term(term).map_err(|error| <Fault as de::Error>::custom(error).into_error())?;
+    payload.decode()
 }
 
 impl Payload {
@@ -102,9 +103,11 @@ impl Payload {
     /// As [`decode`](Self::decode).
     pub fn decode_within<'de, T: Deserialize<'de>>(&'de self, limits: &Limits) -> Result<T, DecodeError> {
         let mut reader = self.reader();
-        let value = deserialize_within(&mut reader, Some(self), limits)?;
-        reader.finish()?;
-        Ok(value)
+        let value = deserialize_within(&mut reader, Some(self), limits);
+        if value.is_ok() {
+            reader.finish()?;
+        }
+        value
     }
 }
 
@@ -128,15 +131,15 @@ impl<'de, 'l> Deserializer<'de, 'l> {
     /// Goes one level down, to something that has parts. Not a closure around what is read there:
     /// the code of a type recurses through here, and each call counts.
     #[inline]
-    fn enter(&mut self) -> Result<(), DecodeError> {
+    fn enter(&mut self) -> Result<(), Fault> {
         self.depth += 1;
         if self.depth > self.limits.serde_depth { self.too_deep() } else { Ok(()) }
     }
 
     #[cold]
-    fn too_deep(&self) -> Result<(), DecodeError> {
+    fn too_deep(&self) -> Result<(), Fault> {
         let (start, limit) = (self.reader.offset(), self.limits.serde_depth);
-        self.limits.check("the nesting of the value", self.depth, limit, "serde_depth", start)
+        Ok(self.limits.check("the nesting of the value", self.depth, limit, "serde_depth", start)?)
     }
 
     #[inline]
@@ -151,12 +154,14 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         &mut self,
         seed: T,
         name: impl FnOnce() -> String,
-    ) -> Result<T::Value, DecodeError> {
+    ) -> Result<T::Value, Fault> {
         let start = self.reader.offset();
-        match seed.deserialize(&mut *self) {
-            Ok(value) => Ok(value),
-            Err(error) => Err(error.at(start).within(&name())),
+        // What comes back stays where it is.
+        let mut part = seed.deserialize(&mut *self);
+        if let Err(fault) = &mut part {
+            fault.place(start, &name());
         }
+        part
     }
 
     /// The text of the atom that comes next, which stays unread.
@@ -173,60 +178,106 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         self.reader.rest().starts_with(&[tag::SMALL_TUPLE, 0]) || self.next_is_atom(&["ok", "nil", "undefined"])
     }
 
-    fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         self.enter()?;
         let mut elements = Elements::list(self)?;
-        let value = visitor.visit_seq(&mut elements)?;
-        elements.end()?;
-        Ok(self.leave(value))
+        let value = visitor.visit_seq(&mut elements);
+        if value.is_ok() {
+            elements.end()?;
+        }
+        self.depth -= 1;
+        value
     }
 
-    fn fixed<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
+    fn fixed<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, Fault> {
         self.enter()?;
         let value = match self.reader.peek_tag()? {
             tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
                 self.reader.tuple_of(len)?;
                 let mut elements = Counted::new(self, len, &[]);
-                let value = visitor.visit_seq(&mut elements)?;
-                elements.end()?;
+                let value = visitor.visit_seq(&mut elements);
+                if value.is_ok() {
+                    elements.end()?;
+                }
                 value
             }
             tag::NIL | tag::LIST | tag::STRING => {
                 let mut elements = Elements::list(self)?;
-                let value = visitor.visit_seq(&mut elements)?;
-                elements.end()?;
+                let value = visitor.visit_seq(&mut elements);
+                if value.is_ok() {
+                    elements.end()?;
+                }
                 value
             }
             _ => return self.reader.unexpected(format!("a tuple of {len}")),
         };
-        Ok(self.leave(value))
+        self.depth -= 1;
+        value
     }
 
-    fn pairs<V: Visitor<'de>>(&mut self, visitor: V, is_struct: bool) -> Result<V::Value, DecodeError> {
+    #[inline]
+    fn pairs<V: Visitor<'de>>(&mut self, visitor: V, is_struct: bool) -> Result<V::Value, Fault> {
         self.enter()?;
-        let mut entries = Entries::new(self, is_struct)?;
-        let value = visitor.visit_map(&mut entries)?;
-        entries.end()?;
-        Ok(self.leave(value))
+        // Outside of what is moved about; a struct finds keys that come twice itself.
+        let mut keys = Keys::default();
+        let mut entries = Entries::new(self, (!is_struct).then_some(&mut keys))?;
+        let value = visitor.visit_map(&mut entries);
+        if value.is_ok() {
+            entries.end()?;
+        }
+        self.depth -= 1;
+        value
     }
 
     /// The next term for a type of this crate, which reads it itself.
-    fn term<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    #[inline]
+    fn term<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         // What identifies something has no part that could be kept without a copy.
+        if self.reader.atoms().is_empty()
+            && let Some(term) = self.reader.identifier()
+        {
+            self.reader.go_on(self.reader.rest().get(term.len()..).unwrap_or_default());
+            return visitor.visit_newtype_struct(Encoded::Borrowed(term));
+        }
+        self.part_of_source(visitor)
+    }
+
+    /// As [`term`](Self::term), for what is no identifier or refers to atoms.
+    fn part_of_source<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         let is_alone = self.reader.atoms().is_empty() && self.reader.is_at_identifier();
         let Some(source) = self.source.filter(|_| !is_alone) else {
-            return visitor.visit_newtype_struct(Encoded { term: self.encoded()? });
+            return visitor.visit_newtype_struct(self.encoded()?);
         };
         let start = self.reader.clone();
         self.reader.skip_within(self.limits)?;
         let len = self.reader.offset() - start.offset();
-        let term = Cow::Borrowed(start.rest().get(..len).unwrap_or_default());
+        let term = Encoded::Handed(start.rest().get(..len).unwrap_or_default());
         let part = source.part(start.offset()..self.reader.offset());
-        handed::over(part, || visitor.visit_newtype_struct(Encoded { term }))
+        handed::over(part, || visitor.visit_newtype_struct(term))
+    }
+
+    /// As `deserialize_bool`, for what has another tag, and the errors.
+    #[inline(never)]
+    fn rare_bool<V: Visitor<'de>>(&mut self, start: &'de [u8], visitor: V) -> Result<V::Value, Fault> {
+        self.reader.go_on(start);
+        match self.reader.atom_text().as_deref() {
+            Ok("true") => visitor.visit_bool(true),
+            Ok("false") => visitor.visit_bool(false),
+            _ => self.reader.back_at(start).unexpected("true or false"),
+        }
+    }
+
+    /// An atom that is not short, or not ASCII, or no atom.
+    #[inline(never)]
+    fn atom<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+        match self.reader.atom_text()? {
+            Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+            Cow::Owned(text) => visitor.visit_string(text),
+        }
     }
 
     /// A binary that may leave as a slice of the message.
-    fn shared<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn shared<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         match (self.source, self.reader.peek_tag()?) {
             (Some(source), tag::BINARY) => {
                 let binary = self.reader.binary()?;
@@ -243,7 +294,7 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    ) -> Result<V::Value, Fault> {
         let is_result = name == "Result" && variants == ["Ok", "Err"];
         self.enter()?;
         let value = visitor.visit_enum(Variant::new(self, is_result)?)?;
@@ -254,14 +305,14 @@ impl<'de, 'l> Deserializer<'de, 'l> {
 macro_rules! forward {
     ($target:ident: $($method:ident)*) => {
         $(#[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
             self.$target(visitor)
         })*
     };
 }
 
 impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
-    type Error = DecodeError;
+    type Error = Fault;
 
     forward!(integer: deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
         deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128);
@@ -272,16 +323,16 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
     forward!(sequence: deserialize_seq);
     forward!(any: deserialize_any);
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.rest();
-        match self.reader.atom_text().as_deref() {
-            Ok("true") => visitor.visit_bool(true),
-            Ok("false") => visitor.visit_bool(false),
-            _ => self.reader.back_at(start).unexpected("true or false"),
+        match self.reader.ascii_atom() {
+            Some(b"true") => visitor.visit_bool(true),
+            Some(b"false") => visitor.visit_bool(false),
+            _ => self.rare_bool(start, visitor),
         }
     }
 
-    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.clone();
         if !matches!(self.reader.peek_tag()?, tag::SMALL_INTEGER | tag::INTEGER) {
             return self.text(visitor);
@@ -292,7 +343,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         if self.next_is_atom(&["nil", "undefined"]) {
             self.reader.atom_text()?;
             return visitor.visit_none();
@@ -300,7 +351,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         if !self.is_unit() {
             return self.reader.unexpected("{} or ok");
         }
@@ -308,7 +359,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         if let Named::Record(tag) = Named::of(name) {
             return self.tagged(tag, 0, |_, visitor: V| visitor.visit_unit(), visitor);
         }
@@ -319,17 +370,14 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         match name {
             TERM_TOKEN => self.term(visitor),
             BYTES_TOKEN => self.shared(visitor),
-            ATOM_TOKEN => match self.reader.atom_text()? {
-                Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-                Cow::Owned(text) => visitor.visit_string(text),
+            ATOM_TOKEN => match self.reader.ascii_atom() {
+                Some(text) => visitor.visit_borrowed_bytes(text),
+                None => self.atom(visitor),
             },
             _ => match Named::of(name) {
                 Named::Record(tag) => {
@@ -340,7 +388,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         }
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {
         self.fixed(len, visitor)
     }
 
@@ -349,7 +397,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         name: &'static str,
         len: usize,
         visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    ) -> Result<V::Value, Fault> {
         match Named::of(name) {
             Named::Record(tag) => {
                 let visit = |held: &mut Deserializer<'de, '_>, visitor: V| {
@@ -364,7 +412,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         self.pairs(visitor, false)
     }
 
@@ -373,7 +421,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    ) -> Result<V::Value, Fault> {
         match Named::of(name) {
             Named::Plain => self.pairs(visitor, true),
             Named::Elixir => self.elixir(name, visitor),
@@ -386,11 +434,11 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    ) -> Result<V::Value, Fault> {
         self.variant(name, variants, visitor)
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         self.reader.skip()?;
         visitor.visit_unit()
     }
@@ -401,28 +449,27 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de, '_> {
 }
 
 /// Hands the bytes of an encoded term to a type of this crate.
-pub(super) struct Encoded<'de> {
-    term: Cow<'de, [u8]>,
+pub(super) enum Encoded<'de> {
+    Borrowed(&'de [u8]),
+    Owned(Vec<u8>),
+    /// What [`handed::take`] finds.
+    Handed(&'de [u8]),
 }
 
 impl<'de> de::Deserializer<'de> for Encoded<'de> {
-    type Error = DecodeError;
+    type Error = Fault;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.term {
-            Cow::Borrowed(term) => visitor.visit_borrowed_bytes(term),
-            Cow::Owned(term) => visitor.visit_byte_buf(term),
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self {
+            Self::Borrowed(term) => visitor.visit_borrowed_bytes(term),
+            Self::Owned(term) => visitor.visit_byte_buf(term),
+            Self::Handed(term) => visitor.visit_bytes(term),
         }
     }
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
         unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-impl de::Error for DecodeError {
-    fn custom<T: std::fmt::Display>(message: T) -> Self {
-        Self::new(UNKNOWN_OFFSET, DecodeErrorKind::Custom(message.to_string()))
     }
 }

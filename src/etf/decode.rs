@@ -23,10 +23,9 @@ impl Term {
         building.check_depth(1, open.start)?;
         loop {
             if open.missing == 0 {
-                let whole = building.close(open)?;
-                let Some(parent) = outer.pop() else { return Ok(whole) };
+                let Some(parent) = outer.pop() else { return building.whole(open) };
+                building.close(open)?;
                 open = parent;
-                building.terms.push(whole);
             }
             if open.is_at_tail() {
                 building.tail(&mut open, reader)?;
@@ -109,7 +108,8 @@ impl Building<'_> {
         Ok(Some(Open { start, kind, missing, base: self.terms.len() }))
     }
 
-    #[inline]
+    /// Takes a term without parts.
+    #[inline(always)]
     fn leaf(&mut self, term: Term) -> Result<Option<Open>, DecodeError> {
         self.terms.push(term);
         Ok(None)
@@ -125,8 +125,22 @@ impl Building<'_> {
                 Integer::Big { .. } => self.leaf(Term::NIL),
             },
             tag::ATOM_CACHE_REF | tag::ATOM | tag::SMALL_ATOM_UTF8 => {
+                if let Some(atom) = reader.short_atom() {
+                    return self.leaf(Term::Atom(atom));
+                }
                 self.terms.push(Term::Atom(reader.atom()?));
                 Ok(None)
+            }
+            tag::NEW_PID => {
+                if let Some(pid) = reader.usual_pid() {
+                    return self.leaf(Term::Pid(pid));
+                }
+                self.terms.push(Term::Pid(reader.pid()?));
+                Ok(None)
+            }
+            tag::NEW_FLOAT => {
+                let value = reader.f64()?;
+                self.leaf(Term::Float(value))
             }
             tag::BINARY => {
                 let bytes = reader.bytes()?;
@@ -210,13 +224,13 @@ impl Building<'_> {
                     big.to_bigint().into()
                 }
             },
-            tag::NEW_FLOAT | tag::FLOAT => Term::Float(reader.f64()?),
+            tag::FLOAT => Term::Float(reader.f64()?),
             tag::SMALL_ATOM | tag::ATOM_UTF8 => Term::Atom(reader.atom()?),
             tag::LARGE_TUPLE => match reader.tuple()? {
                 0 => Term::Tuple(Vec::new()),
                 arity => return self.open(Kind::Tuple, arity, start),
             },
-            tag::NEW_PID | tag::PID => Term::Pid(reader.pid()?),
+            tag::PID => Term::Pid(reader.pid()?),
             tag::NEW_PORT | tag::V4_PORT | tag::PORT => Term::Port(reader.port()?),
             tag::NEWER_REFERENCE | tag::NEW_REFERENCE | tag::REFERENCE => Term::Ref(reader.reference()?),
             tag::STRING => {
@@ -281,8 +295,28 @@ impl Building<'_> {
         self.terms.split_off(base)
     }
 
-    /// Makes a term of its parts.
-    fn close(&mut self, open: Open) -> Result<Term, DecodeError> {
+    /// Makes a term of its parts, and puts it in their place.
+    fn close(&mut self, open: Open) -> Result<(), DecodeError> {
+        // The first two are made where they stand, and not moved once more.
+        match open.kind {
+            Kind::Tuple => {
+                let parts = self.parts(open.base);
+                self.terms.push(Term::Tuple(parts));
+            }
+            Kind::List => {
+                let parts = self.parts(open.base);
+                self.terms.push(Term::List(parts));
+            }
+            _ => {
+                let whole = self.whole(open)?;
+                self.terms.push(whole);
+            }
+        }
+        Ok(())
+    }
+
+    /// A term of its parts.
+    fn whole(&mut self, open: Open) -> Result<Term, DecodeError> {
         Ok(match open.kind {
             Kind::Tuple => Term::Tuple(self.parts(open.base)),
             Kind::List => Term::List(self.parts(open.base)),
@@ -291,11 +325,10 @@ impl Building<'_> {
                 Term::list_with_tail(self.parts(open.base), tail)
             }
             Kind::Map => {
-                let mut parts = self.terms.drain(open.base..);
-                let mut pairs = Vec::with_capacity(parts.len() / 2);
-                while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
-                    pairs.push((key, value));
-                }
+                let (parts, _) = self.terms.get_mut(open.base..).unwrap_or_default().as_chunks_mut();
+                let take = |part| std::mem::replace(part, Term::Integer(0));
+                let pairs = parts.iter_mut().map(|[key, value]| (take(key), take(value))).collect();
+                self.terms.truncate(open.base);
                 match Map::from_unique(pairs) {
                     Some(map) => Term::Map(map),
                     None => return Err(DecodeError::new(open.start, DecodeErrorKind::Invalid(KEY_TWICE))),

@@ -115,7 +115,18 @@ impl<'a> Encoder<'a> {
             self.buf.put_slice(&[tag::ATOM_CACHE_REF, index]);
             return;
         }
-        self.plain_atom(atom.as_str());
+        match atom.short() {
+            // All that it has room for goes out, and what is too much is taken back.
+            Some((len, text)) => {
+                let mut all = [0; 18];
+                all[0] = tag::SMALL_ATOM_UTF8;
+                all[1] = len;
+                all[2..].copy_from_slice(text);
+                self.buf.put_slice(&all);
+                self.buf.truncate(self.buf.len() - (text.len() - usize::from(len)));
+            }
+            None => self.plain_atom(atom.as_bytes()),
+        }
     }
 
     /// An atom of text, without making the atom where it is not referred to.
@@ -124,14 +135,23 @@ impl<'a> Encoder<'a> {
         if self.atoms.is_some() || text.len() > MAX_ATOM_CHARACTERS {
             self.atom(&Atom::new(text)?);
         } else {
-            self.plain_atom(text);
+            self.plain_atom(text.as_bytes());
         }
         Ok(())
     }
 
+    /// As [`atom_of`](Self::atom_of), of the bytes of an atom.
     #[inline]
-    fn plain_atom(&mut self, text: &str) {
-        let text = text.as_bytes();
+    pub(crate) fn atom_of_bytes(&mut self, text: &[u8]) -> Result<(), AtomTooLong> {
+        if self.atoms.is_some() {
+            return self.atom_of(std::str::from_utf8(text).unwrap_or_default());
+        }
+        self.plain_atom(text);
+        Ok(())
+    }
+
+    #[inline]
+    fn plain_atom(&mut self, text: &[u8]) {
         if let Ok(len) = u8::try_from(text.len()) {
             self.buf.reserve(2 + text.len());
             self.buf.put_slice(&[tag::SMALL_ATOM_UTF8, len]);

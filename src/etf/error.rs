@@ -21,19 +21,76 @@ impl DecodeError {
     pub fn new(offset: usize, kind: DecodeErrorKind) -> Self {
         Self { offset, path: String::new(), kind }
     }
+}
 
+/// An error on its way through serde. It is a single word: what comes back from each part of a value, which mostly is
+/// no error, then fits registers.
+#[derive(Debug)]
+pub(super) struct Fault(Box<DecodeError>);
+
+impl Fault {
     /// The same, in a part of a larger value.
-    pub(crate) fn within(mut self, part: &str) -> Self {
-        prepend(&mut self.path, part);
+    #[cold]
+    pub(super) fn within(mut self, part: &str) -> Self {
+        prepend(&mut self.0.path, part);
         self
     }
 
     /// The same; an error of a `Deserialize` implementation, which does not know where it is, gets its place.
-    pub(crate) fn at(mut self, offset: usize) -> Self {
-        if self.offset == UNKNOWN_OFFSET {
-            self.offset = offset;
+    #[cold]
+    pub(super) fn at(mut self, offset: usize) -> Self {
+        if self.0.offset == UNKNOWN_OFFSET {
+            self.0.offset = offset;
         }
         self
+    }
+
+    /// Says where the part is in which it happened, and what that is called.
+    #[cold]
+    pub(super) fn place(&mut self, offset: usize, part: &str) {
+        if self.0.offset == UNKNOWN_OFFSET {
+            self.0.offset = offset;
+        }
+        prepend(&mut self.0.path, part);
+    }
+
+    /// The same, at another place.
+    #[cold]
+    pub(super) fn moved(mut self, offset: usize) -> Self {
+        self.0.offset = offset;
+        self
+    }
+
+    pub(super) fn into_error(self) -> DecodeError {
+        *self.0
+    }
+}
+
+impl From<DecodeError> for Fault {
+    #[cold]
+    fn from(error: DecodeError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl serde::de::Error for Fault {
+    #[cold]
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        DecodeError::custom(message).into()
+    }
+}
+
+impl serde::de::Error for DecodeError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(UNKNOWN_OFFSET, DecodeErrorKind::Custom(message.to_string()))
     }
 }
 

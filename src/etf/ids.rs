@@ -116,7 +116,8 @@ pub struct Ref {
     /// The life of `node` that made it.
     pub creation: Creation,
     words: [u32; MAX_REF_WORDS],
-    len: u8,
+    /// A whole word, so that nothing is moved in pieces.
+    len: usize,
 }
 
 impl Ref {
@@ -127,7 +128,7 @@ impl Ref {
         if words.is_empty() {
             return None;
         }
-        Some(Self { node, creation, words: padded, len: words.len() as u8 })
+        Some(Self { node, creation, words: padded, len: words.len() })
     }
 
     /// A reference of three words, the form that every release takes.
@@ -137,7 +138,7 @@ impl Ref {
 
     /// The words, as many as came on the wire.
     pub fn words(&self) -> &[u32] {
-        &self.words[..usize::from(self.len)]
+        &self.words[..self.len]
     }
 }
 

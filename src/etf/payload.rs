@@ -42,6 +42,10 @@ impl Payload {
         &self.bytes
     }
 
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// The atoms that the cache references in it mean; empty where it has none.
     pub fn atoms(&self) -> &[Atom] {
         self.atoms.as_deref().unwrap_or_default()
@@ -112,9 +116,12 @@ impl Payload {
     /// As [`Term::decode`].
     pub fn term_within(&self, limits: &Limits) -> Result<Term, DecodeError> {
         let mut reader = self.reader();
-        let term = Term::decode(&mut reader, limits)?;
-        reader.finish()?;
-        Ok(term)
+        // A tree is large, and stays where it was made.
+        let term = Term::decode(&mut reader, limits);
+        if term.is_ok() {
+            reader.finish()?;
+        }
+        term
     }
 }
 

@@ -41,7 +41,21 @@ impl Serialize for Atom {
         if serializer.is_human_readable() {
             return serializer.serialize_str(self.as_str());
         }
-        serializer.serialize_newtype_struct(ATOM_TOKEN, self.as_str())
+        serializer.serialize_newtype_struct(ATOM_TOKEN, &AtomText(self))
+    }
+}
+
+/// An atom behind its token.
+struct AtomText<'a>(&'a Atom);
+
+impl Serialize for AtomText<'_> {
+    #[inline]
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Formats for humans do not come here, so this is the serializer of this crate: its atoms need not be text.
+        if serializer.is_human_readable() {
+            return serializer.serialize_bytes(self.0.as_bytes());
+        }
+        serializer.serialize_str(self.0.as_str())
     }
 }
 
@@ -209,6 +223,7 @@ pub(super) trait FromEncoded: Sized {
     }
 }
 
+#[inline]
 fn read_all<T: FromEncoded>(reader: &mut Reader<'_>) -> Result<T, DecodeError> {
     let value = T::read(reader)?;
     reader.finish()?;
@@ -216,6 +231,7 @@ fn read_all<T: FromEncoded>(reader: &mut Reader<'_>) -> Result<T, DecodeError> {
 }
 
 /// Reads what [`serialize`] writes.
+#[inline]
 pub(super) fn deserialize<'de, T: FromEncoded, D: Deserializer<'de>>(
     deserializer: D,
     expected: &'static str,
@@ -226,6 +242,7 @@ pub(super) fn deserialize<'de, T: FromEncoded, D: Deserializer<'de>>(
 macro_rules! deserialize {
     ($($type:ty, $expected:literal;)*) => {
         $(impl<'de> Deserialize<'de> for $type {
+            #[inline]
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 deserialize(deserializer, $expected)
             }
@@ -256,6 +273,7 @@ impl<'de, T: FromEncoded> Visitor<'de> for EncodedVisitor<T> {
         f.write_str(self.expected)
     }
 
+    #[inline]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
         // Text in formats for humans; and what serde keeps for untagged enums, which says it is one.
         if deserializer.is_human_readable() {
@@ -265,12 +283,16 @@ impl<'de, T: FromEncoded> Visitor<'de> for EncodedVisitor<T> {
     }
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<T, E> {
-        let made = match handed::take(bytes) {
-            Some(part) => T::from_part(part),
-            None => read_all(&mut Reader::new(bytes, &[])),
-        };
-        // The place is known better by the deserializer.
-        made.map_err(|error| E::custom(error.kind))
+        match handed::take(bytes) {
+            Some(part) => placeless(T::from_part(part)),
+            None => placeless(read_all(&mut Reader::new(bytes, &[]))),
+        }
+    }
+
+    /// These are never handed over.
+    #[inline]
+    fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<T, E> {
+        placeless(read_all(&mut Reader::new(bytes, &[])))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
@@ -279,8 +301,18 @@ impl<'de, T: FromEncoded> Visitor<'de> for EncodedVisitor<T> {
 }
 
 impl<'de> Deserialize<'de> for Atom {
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_newtype_struct(ATOM_TOKEN, AtomVisitor)
+    }
+}
+
+/// The place is known better by the deserializer.
+#[inline]
+fn placeless<T, E: de::Error>(made: Result<T, DecodeError>) -> Result<T, E> {
+    match made {
+        Ok(made) => Ok(made),
+        Err(error) => Err(E::custom(error.kind)),
     }
 }
 
@@ -303,6 +335,15 @@ impl<'de> Visitor<'de> for AtomVisitor {
     #[inline]
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Atom, E> {
         Atom::new(text).map_err(E::custom)
+    }
+
+    /// Text that need not be made a `str` before it becomes an atom.
+    #[inline]
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Atom, E> {
+        match Atom::of_ascii(bytes) {
+            Some(atom) => Ok(atom),
+            None => self.visit_str(std::str::from_utf8(bytes).map_err(E::custom)?),
+        }
     }
 
     /// What an atom becomes on its way through an untagged enum or a flattened struct.

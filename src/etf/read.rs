@@ -81,12 +81,12 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    pub(crate) fn fail<T>(&self, kind: DecodeErrorKind) -> Result<T, DecodeError> {
-        Err(self.error(kind))
+    pub(crate) fn fail<T, E: From<DecodeError>>(&self, kind: DecodeErrorKind) -> Result<T, E> {
+        Err(self.error(kind).into())
     }
 
     #[cold]
-    pub(crate) fn unexpected<T>(&self, expected: impl Into<Cow<'static, str>>) -> Result<T, DecodeError> {
+    pub(crate) fn unexpected<T, E: From<DecodeError>>(&self, expected: impl Into<Cow<'static, str>>) -> Result<T, E> {
         let found = self.rest.first().map_or(Cow::Borrowed("the end"), |&tag| describe(tag));
         self.fail(DecodeErrorKind::Unexpected { expected: expected.into(), found })
     }
@@ -224,7 +224,39 @@ impl<'a> Reader<'a> {
             self.go_on(rest);
             return Ok(atom.clone());
         }
-        Ok(Atom::of_checked(&self.atom_text()?))
+        match self.short_atom() {
+            Some(atom) => Ok(atom),
+            None => Ok(Atom::of_checked(&self.atom_text()?)),
+        }
+    }
+
+    /// Takes an atom that is decided with one look: short, of ASCII, and not at the very end.
+    #[inline(always)]
+    pub(super) fn short_atom(&mut self) -> Option<Atom> {
+        let (len, rest) = self.atom_len()?;
+        let atom = Atom::of_ascii_in(rest.first_chunk()?, len)?;
+        self.rest = rest.get(len..)?;
+        Some(atom)
+    }
+
+    /// How long an atom with one of the usual tags says it is, and what follows.
+    #[inline]
+    fn atom_len(&self) -> Option<(usize, &'a [u8])> {
+        match self.rest {
+            [tag::SMALL_ATOM_UTF8, len, rest @ ..] | [tag::ATOM, 0, len, rest @ ..] => Some((usize::from(*len), rest)),
+            _ => None,
+        }
+    }
+
+    /// Takes a short atom of ASCII, if one comes next.
+    #[inline]
+    pub(super) fn ascii_atom(&mut self) -> Option<&'a [u8]> {
+        let (len, rest) = self.atom_len()?;
+        let (text, rest) = rest.split_at_checked(len)?;
+        // Whoever makes an atom of it looks the same way, and the compiler sees that.
+        Atom::of_ascii(text)?;
+        self.go_on(rest);
+        Some(text)
     }
 
     /// Where this was when `rest` was left.
@@ -246,7 +278,7 @@ impl<'a> Reader<'a> {
         };
         if len <= MAX_ATOM_CHARACTERS
             && let Some((text, rest)) = rest.split_at_checked(len)
-            && let Ok(text) = std::str::from_utf8(text)
+            && let Some(text) = text_of(text)
             && (utf8 || text.is_ascii())
         {
             self.go_on(rest);
@@ -295,6 +327,24 @@ impl<'a> Reader<'a> {
             self.rest.first(),
             Some(&(tag::ATOM | tag::SMALL_ATOM_UTF8 | tag::ATOM_UTF8 | tag::SMALL_ATOM | tag::ATOM_CACHE_REF))
         )
+    }
+
+    /// The pid or port that comes next, by what it says of its length; whoever takes it checks the rest.
+    #[inline]
+    pub(super) fn identifier(&self) -> Option<&'a [u8]> {
+        let (&tag, behind) = self.rest.split_first()?;
+        let numbers = match tag {
+            tag::NEW_PID | tag::V4_PORT => 12,
+            tag::NEW_PORT => 8,
+            _ => return None,
+        };
+        let atom = match behind {
+            [tag::SMALL_ATOM_UTF8, len, ..] => 2 + usize::from(*len),
+            [tag::ATOM, high, low, ..] => 3 + usize::from(u16::from_be_bytes([*high, *low])),
+            [tag::ATOM_CACHE_REF, ..] => 2,
+            _ => return None,
+        };
+        self.rest.get(..1 + atom + numbers)
     }
 
     /// Whether a pid, a port or a reference comes next.
@@ -457,6 +507,13 @@ impl<'a> Reader<'a> {
             _ => start.fail(DecodeErrorKind::Invalid("the last byte of a bitstring has an illegal number of bits")),
         }
     }
+}
+
+/// The text that bytes are. Where it starts and how long it is come from two places, so the compiler does not fetch both
+/// at once from where the check has just left them in turn, which has to wait.
+#[inline]
+pub(super) fn text_of(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()?.get(..bytes.len())
 }
 
 const ATOM_TOO_LONG: &str = "an atom has more than 255 characters";

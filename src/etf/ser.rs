@@ -279,7 +279,8 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         value: &T,
     ) -> Result<Ok, EncodeError> {
         let wanted = match name {
-            TERM_TOKEN | ATOM_TOKEN => return value.serialize(Raw { encoder: self.encoder }),
+            TERM_TOKEN => return value.serialize(Raw { encoder: self.encoder, is_atom: false }),
+            ATOM_TOKEN => return value.serialize(Raw { encoder: self.encoder, is_atom: true }),
             KEYWORD_TOKEN => Wanted::Keyword,
             CHARLIST_TOKEN => Wanted::Charlist,
             SET_TOKEN => return self.set(value),

@@ -11,7 +11,15 @@ const FEW: usize = 8;
 /// In a table that is half empty, so long a search means that somebody has chosen the keys.
 const LONG: usize = 32;
 
+/// For so many keys there is room at once, of those that are announced: 16 KiB.
+const AT_ONCE: usize = 1024;
+
 impl<'a> Keys<'a> {
+    #[inline]
+    pub(super) fn expect(&mut self, count: usize) {
+        self.0.reserve(count.min(AT_ONCE));
+    }
+
     #[inline]
     pub(super) fn push(&mut self, key: &'a [u8]) {
         self.0.push(key);
@@ -60,13 +68,20 @@ impl<'a> Keys<'a> {
 }
 
 fn hash(key: &[u8]) -> u64 {
-    let (words, rest) = key.as_chunks::<8>();
-    let mut last = [0; 8];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     let mix = |hash: u64, word: u64| {
         let wide = u128::from(hash ^ word) * u128::from(FACTOR);
         wide as u64 ^ (wide >> 64) as u64
     };
+    // Two words that may overlap are all of a usual key.
+    if key.len() <= 16
+        && let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk())
+    {
+        let hash = mix(u64::from_le_bytes(*first), FACTOR ^ key.len() as u64);
+        return mix(hash, u64::from_le_bytes(*last));
+    }
+    let (words, rest) = key.as_chunks::<8>();
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     let hash = words.iter().fold(key.len() as u64 ^ FACTOR, |hash, word| mix(hash, u64::from_le_bytes(*word)));
     mix(mix(hash, u64::from_le_bytes(last)), FACTOR)
 }

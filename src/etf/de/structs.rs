@@ -6,21 +6,17 @@ use super::super::access::{Counted, Entries};
 use super::super::named::{STRUCT, shown};
 use super::super::read::{Reader, describe};
 use super::super::tag;
-use super::{DecodeError, DecodeErrorKind, Deserializer};
+use super::{DecodeErrorKind, Deserializer, Fault};
 
 impl<'de> Deserializer<'de, '_> {
     /// A map that has this module under `__struct__`, wherever in the map that stands.
-    pub(super) fn elixir<V: Visitor<'de>>(
-        &mut self,
-        module: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    pub(super) fn elixir<V: Visitor<'de>>(&mut self, module: &'static str, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.clone();
         if start.peek_tag()? != tag::MAP {
             return start.unexpected(shown(module));
         }
         self.enter()?;
-        let mut fields = Fields { entries: Entries::new(self, true)?, module, is_checked: false };
+        let mut fields = Fields { entries: Entries::new(self, None)?, module, is_checked: false };
         let value = visitor.visit_map(&mut fields);
         let is_checked = fields.is_checked;
         let value = value.and_then(|value| fields.entries.end().map(|()| value));
@@ -44,7 +40,7 @@ impl<'de> Deserializer<'de, '_> {
         tag: &str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    ) -> Result<V::Value, Fault> {
         let start = self.reader.clone();
         self.enter()?;
         let count = self.record_head(tag)?;
@@ -64,9 +60,9 @@ impl<'de> Deserializer<'de, '_> {
         &mut self,
         tag: &str,
         len: usize,
-        visit: impl FnOnce(&mut Self, V) -> Result<V::Value, DecodeError>,
+        visit: impl FnOnce(&mut Self, V) -> Result<V::Value, Fault>,
         visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    ) -> Result<V::Value, Fault> {
         let start = self.reader.clone();
         self.enter()?;
         match self.record_head(tag)? {
@@ -78,7 +74,7 @@ impl<'de> Deserializer<'de, '_> {
     }
 
     /// Starts a record: how many fields follow.
-    fn record_head(&mut self, tag: &str) -> Result<usize, DecodeError> {
+    fn record_head(&mut self, tag: &str) -> Result<usize, Fault> {
         let start = self.reader.clone();
         let Ok(arity @ 1..) = self.reader.tuple() else {
             return start.unexpected(format!("a record #{tag}{{}}"));
@@ -92,7 +88,7 @@ impl<'de> Deserializer<'de, '_> {
     }
 }
 
-fn wrong_count<T>(start: &Reader<'_>, tag: &str, fields: usize, found: usize) -> Result<T, DecodeError> {
+fn wrong_count<T>(start: &Reader<'_>, tag: &str, fields: usize, found: usize) -> Result<T, Fault> {
     let expected = format!("a tuple of {} that starts with {tag}", fields + 1).into();
     start.fail(DecodeErrorKind::Unexpected { expected, found: format!("a tuple of {}", found + 1).into() })
 }
@@ -105,9 +101,9 @@ struct Fields<'d, 'de, 'l> {
 }
 
 impl<'de> de::MapAccess<'de> for Fields<'_, 'de, '_> {
-    type Error = DecodeError;
+    type Error = Fault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         while self.entries.more()? {
             let reader = self.entries.reader();
             let mut value = reader.clone();
@@ -125,7 +121,7 @@ impl<'de> de::MapAccess<'de> for Fields<'_, 'de, '_> {
         Ok(None)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         self.entries.next_value_seed(seed)
     }
 
@@ -134,7 +130,7 @@ impl<'de> de::MapAccess<'de> for Fields<'_, 'de, '_> {
     }
 }
 
-fn check(mut found: Reader<'_>, module: &str) -> Result<(), DecodeError> {
+fn check(mut found: Reader<'_>, module: &str) -> Result<(), Fault> {
     let start = found.clone();
     let found = match found.atom_text() {
         Ok(text) if text == module => return Ok(()),
@@ -145,7 +141,7 @@ fn check(mut found: Reader<'_>, module: &str) -> Result<(), DecodeError> {
 }
 
 /// What a map has under `__struct__`.
-fn module_of(mut map: Reader<'_>) -> Result<Option<Reader<'_>>, DecodeError> {
+fn module_of(mut map: Reader<'_>) -> Result<Option<Reader<'_>>, Fault> {
     for _ in 0..map.map()? {
         let is_struct = map.clone().atom_text().is_ok_and(|key| key == STRUCT);
         map.skip()?;

@@ -7,13 +7,13 @@ use serde::de::{self, Visitor};
 
 use super::super::access::Elements;
 use super::super::encode::{Encoder, TYPICAL_TERM};
-use super::super::read::Integer;
+use super::super::read::{Integer, text_of};
 use super::super::tag;
-use super::{DecodeError, DecodeErrorKind, Deserializer, Encoded};
+use super::{DecodeErrorKind, Deserializer, Encoded, Fault};
 
 impl<'de> Deserializer<'de, '_> {
     #[inline]
-    pub(super) fn integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    pub(super) fn integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.rest();
         match self.reader.integer()? {
             Integer::Small(value) => match u64::try_from(value) {
@@ -31,7 +31,7 @@ impl<'de> Deserializer<'de, '_> {
         negative: bool,
         magnitude: &[u8],
         visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    ) -> Result<V::Value, Fault> {
         let wide = |bytes: &[u8]| {
             let mut all = [0; 16];
             all.get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -57,14 +57,14 @@ impl<'de> Deserializer<'de, '_> {
     }
 
     #[inline]
-    pub(super) fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    pub(super) fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         match self.reader.peek_tag()? {
             tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG => self.number_of_integer(visitor),
             _ => visitor.visit_f64(self.reader.f64()?),
         }
     }
 
-    fn number_of_integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn number_of_integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.clone();
         match self.reader.peek_tag()? {
             tag::SMALL_BIG | tag::LARGE_BIG => {
@@ -80,19 +80,19 @@ impl<'de> Deserializer<'de, '_> {
 
     /// Text from a binary or a list of characters; from an atom in the key of a map.
     #[inline]
-    pub(super) fn text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    pub(super) fn text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.rest();
         if self.reader.peek_tag()? != tag::BINARY {
             return self.rare_text(visitor);
         }
-        match std::str::from_utf8(self.reader.binary()?) {
-            Ok(text) => visitor.visit_borrowed_str(text),
-            Err(_) => self.reader.back_at(start).fail(DecodeErrorKind::Invalid("the binary is not UTF-8")),
+        match text_of(self.reader.binary()?) {
+            Some(text) => visitor.visit_borrowed_str(text),
+            None => self.reader.back_at(start).fail(DecodeErrorKind::Invalid("the binary is not UTF-8")),
         }
     }
 
     /// Text that is no binary.
-    fn rare_text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn rare_text<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.clone();
         match self.reader.peek_tag()? {
             tag::STRING => {
@@ -125,7 +125,7 @@ impl<'de> Deserializer<'de, '_> {
     /// Names of fields, where atoms and binaries are as good. Other keys go as bytes that are no
     /// field's name: an integer would pass for the number of a field.
     #[inline]
-    pub(super) fn name<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    pub(super) fn name<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         if self.reader.is_at_atom() {
             return match self.reader.atom_text()? {
                 Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
@@ -139,14 +139,14 @@ impl<'de> Deserializer<'de, '_> {
             return visitor.visit_borrowed_bytes(from.get(..len).unwrap_or_default());
         }
         let bytes = self.reader.binary()?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => visitor.visit_borrowed_str(text),
-            Err(_) => visitor.visit_borrowed_bytes(bytes),
+        match text_of(bytes) {
+            Some(text) => visitor.visit_borrowed_str(text),
+            None => visitor.visit_borrowed_bytes(bytes),
         }
     }
 
     #[inline]
-    pub(super) fn binary<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    pub(super) fn binary<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         if self.reader.peek_tag()? == tag::BINARY {
             return visitor.visit_borrowed_bytes(self.reader.binary()?);
         }
@@ -154,7 +154,7 @@ impl<'de> Deserializer<'de, '_> {
     }
 
     /// Bytes that are no binary.
-    fn rare_binary<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    fn rare_binary<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.clone();
         match self.reader.peek_tag()? {
             tag::BIT_BINARY => match self.reader.bitstring()? {
@@ -175,19 +175,19 @@ impl<'de> Deserializer<'de, '_> {
     }
 
     /// The next term as it stands, for the types of this crate.
-    pub(super) fn encoded(&mut self) -> Result<Cow<'de, [u8]>, DecodeError> {
+    pub(super) fn encoded(&mut self) -> Result<Encoded<'de>, Fault> {
         let start = self.reader.clone();
         if !start.atoms().is_empty() {
             let mut buf = bytes::BytesMut::with_capacity(TYPICAL_TERM);
             Encoder::new(&mut buf).copy(&mut self.reader)?;
-            return Ok(Cow::Owned(buf.into()));
+            return Ok(Encoded::Owned(buf.into()));
         }
         self.reader.skip_within(self.limits)?;
         let len = self.reader.offset() - start.offset();
-        Ok(Cow::Borrowed(start.rest().get(..len).unwrap_or_default()))
+        Ok(Encoded::Borrowed(start.rest().get(..len).unwrap_or_default()))
     }
 
-    pub(super) fn any<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, DecodeError> {
+    pub(super) fn any<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         match self.reader.peek_tag()? {
             tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG => self.integer(visitor),
             tag::NEW_FLOAT | tag::FLOAT => visitor.visit_f64(self.reader.f64()?),
@@ -213,7 +213,7 @@ impl<'de> Deserializer<'de, '_> {
             }
             tag::NIL | tag::STRING | tag::LIST => self.sequence(visitor),
             tag::MAP => self.pairs(visitor, false),
-            _ => visitor.visit_newtype_struct(Encoded { term: self.encoded()? }),
+            _ => visitor.visit_newtype_struct(self.encoded()?),
         }
     }
 }

@@ -76,7 +76,29 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// When the next term is something else.
+    #[inline]
     pub fn pid(&mut self) -> Result<Pid, DecodeError> {
+        match self.usual_pid() {
+            Some(pid) => Ok(pid),
+            None => self.rare_pid(),
+        }
+    }
+
+    /// Takes a pid in the form of today, with a short name of a node.
+    #[inline(always)]
+    pub(crate) fn usual_pid(&mut self) -> Option<Pid> {
+        let [tag::NEW_PID, behind @ ..] = self.rest else { return None };
+        let mut name = Reader { rest: behind, ..*self };
+        let node = name.short_atom()?;
+        let (&[a, b, c, d, e, f, g, h, i, j, k, l], behind) = name.rest.split_first_chunk()?;
+        self.rest = behind;
+        let (id, serial) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+        Some(Pid { node, id, serial, creation: Creation(u32::from_be_bytes([i, j, k, l])) })
+    }
+
+    /// As [`pid`](Self::pid), for all others, and the errors.
+    #[inline(never)]
+    fn rare_pid(&mut self) -> Result<Pid, DecodeError> {
         let wide = match self.peek_tag()? {
             tag::NEW_PID => true,
             tag::PID => false,

@@ -10,6 +10,7 @@ use super::{EncodeError, EncodeErrorKind, Ok};
 /// is encoded already.
 pub(super) struct Raw<'s, 'a> {
     pub(super) encoder: &'s mut Encoder<'a>,
+    pub(super) is_atom: bool,
 }
 
 macro_rules! refuse {
@@ -40,8 +41,18 @@ impl ser::Serializer for Raw<'_, '_> {
         Ok(self.encoder.atom_of(text).map_err(EncodeErrorKind::from)?)
     }
 
+    #[inline]
     fn serialize_bytes(self, term: &[u8]) -> Result<Ok, EncodeError> {
+        if self.is_atom {
+            return Ok(self.encoder.atom_of_bytes(term).map_err(EncodeErrorKind::from)?);
+        }
         self.encoder.copy(&mut Reader::new(term, &[])).map_err(ser::Error::custom)
+    }
+
+    /// By this an atom knows that it may give its bytes.
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        self.is_atom
     }
 
     refuse! {
