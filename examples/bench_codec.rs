@@ -5,6 +5,7 @@
 //!
 //! - `gusset`: serde, types that own what they hold; binaries as slices of the message.
 //! - `gusset-borrowed`: serde, types that borrow text and bytes from the message.
+//! - `gusset-borrowed-foldhash`: the same, with a map that hashes by foldhash and not by SipHash.
 //! - `gusset-term`: [`Term`].
 //! - `gusset-warm`, `gusset-term-warm`: the same values into a buffer that is kept; the others make a new one each time.
 //! - `gusset-term-chained`: large binaries are chained to the message instead of copied, as the node sends them.
@@ -87,6 +88,9 @@ fn file(bench: &Bench<'_>) {
         "map_1k" => {
             bench.typed::<HashMap<String, Entry>>();
             bench.borrowed(|payload| payload.decode_borrowed::<HashMap<&str, EntryRef<'_>>>().unwrap());
+            type Hashed<'a> = HashMap<&'a str, EntryRef<'a>, foldhash::fast::RandomState>;
+            let decode = |payload: &Payload| drop(black_box(payload.decode_borrowed::<Hashed<'_>>().unwrap()));
+            bench.rate("decode", "gusset-borrowed-foldhash", || decode(black_box(&bench.payload)));
         }
         "proplist_1k" => {
             bench.typed::<Vec<(Atom, String)>>();
