@@ -114,7 +114,7 @@ impl FrameReader {
     /// The buffer, with room at its end to read into. It may be another one each time.
     ///
     /// The room never depends on what the peer announces alone: it is at most 64 KiB, or as much as has
-    /// come of the packet already (a buffer that grows doubles), or a little more for a message in fragments.
+    /// come of the packet already (a buffer that grows doubles), or up to 2 MiB for a large message.
     pub fn buffer(&mut self) -> &mut BytesMut {
         if self.sequences.missing().is_some() {
             return self.sequences.tail(&mut self.buf);
