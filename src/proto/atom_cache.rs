@@ -5,10 +5,12 @@
 //! external term format, `external.c:erts_encode_ext_dist_header_*`, `erts_prepare_dist_ext`.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use crate::etf::{Atom, AtomRefs, DecodeError, DecodeErrorKind, Reader};
 
@@ -18,12 +20,14 @@ pub(super) struct CacheIn {
     slots: Slots,
     /// Headers that came lately and had no new atoms: the same few are sent again and again.
     recent: Vec<Option<Recent>>,
+    /// Where the last of them is: one message is mostly like the one before it.
+    last: usize,
     hasher: RandomState,
 }
 
 impl CacheIn {
     pub(super) fn new() -> Self {
-        Self { slots: Slots::default(), recent: Vec::new(), hasher: RandomState::new() }
+        Self { slots: Slots::default(), recent: Vec::new(), last: 0, hasher: RandomState::default() }
     }
 
     /// Reads a header behind its tag 68 (or the numbers of a fragment): the atoms that the references
@@ -54,11 +58,13 @@ impl CacheIn {
         let at = reader.clone();
         let indices = reader.take(count)?;
         let header = start.clone().take(reader.offset() - start.offset())?;
+        if let Some(atoms) = self.recent_at(self.last, header) {
+            return Ok(Some(atoms));
+        }
         let place = self.hasher.hash_one(header) as usize % RECENT;
-        if let Some(Some((bytes, atoms))) = self.recent.get(place)
-            && bytes.as_slice() == header
-        {
-            return Ok(Some(atoms.clone()));
+        self.last = place;
+        if let Some(atoms) = self.recent_at(place, header) {
+            return Ok(Some(atoms));
         }
         let mut atoms = Vec::with_capacity(count);
         for (position, &index) in indices.iter().enumerate() {
@@ -73,6 +79,11 @@ impl CacheIn {
             *place = Some((header.to_vec(), atoms.clone()));
         }
         Ok(Some(atoms))
+    }
+
+    fn recent_at(&self, place: usize, header: &[u8]) -> Option<Arc<[Atom]>> {
+        let (bytes, atoms) = self.recent.get(place)?.as_ref()?;
+        (bytes.as_slice() == header).then(|| atoms.clone())
     }
 
     fn read_new(
@@ -142,10 +153,20 @@ type Recent = (Vec<u8>, Arc<[Atom]>);
 #[derive(Debug, Default)]
 pub(super) struct CacheOut {
     slots: Vec<Slot>,
-    places: HashMap<Atom, u16>,
+    places: HashMap<Atom, u16, RandomState>,
     hand: usize,
     /// Counts messages; a slot that this message refers to must not be given away in it.
     message: u64,
+    /// The last header without new atoms, where no slot has been given away since: one message is mostly like the one
+    /// before it.
+    last: Option<Last>,
+}
+
+/// A header, and the atoms that it names.
+#[derive(Debug)]
+struct Last {
+    atoms: SmallVec<[Atom; 6]>,
+    header: SmallVec<[u8; 16]>,
 }
 
 #[derive(Debug)]
@@ -162,7 +183,13 @@ impl CacheOut {
     /// the order of these calls.
     pub(super) fn write(&mut self, atoms: &AtomRefs, out: &mut BytesMut) {
         let atoms = atoms.as_slice();
+        if let Some(last) = &self.last
+            && *last.atoms == *atoms
+        {
+            return out.put_slice(&last.header);
+        }
         self.message += 1;
+        let start = out.len();
         out.put_u8(atoms.len() as u8);
         if atoms.is_empty() {
             return;
@@ -177,8 +204,10 @@ impl CacheOut {
         };
         // A long atom that is not new costs one byte more per new one, and is rare.
         set(out, atoms.len(), if long { LONG_ATOMS } else { 0 });
+        let mut has_new = false;
         for (position, atom) in atoms.iter().enumerate() {
             let (slot, is_new) = self.place(atom);
+            has_new |= is_new;
             let segment = (slot >> 8) as u8;
             set(out, position, if is_new { NEW | segment } else { segment });
             out.put_u8(slot as u8);
@@ -193,6 +222,10 @@ impl CacheOut {
                 out.put_slice(text);
             }
         }
+        self.last = match out.get(start..) {
+            Some(header) if !has_new => Some(Last { atoms: atoms.into(), header: header.into() }),
+            _ => None,
+        };
     }
 
     /// The slot of an atom, and whether it has just been given to it.
@@ -321,6 +354,23 @@ mod tests {
         assert_eq!(read(&[1, 0x00, 5]), "a");
         assert_eq!(read(&[1, 0x08, 5, 1, b'b']), "b");
         assert_eq!(read(&[1, 0x00, 5]), "b");
+    }
+
+    #[test]
+    fn the_header_of_the_message_before_is_not_used_once_a_slot_has_another_atom() {
+        let (mut from, mut to) = (CacheOut::default(), CacheIn::new());
+        let hot = refs((0..3).map(|number| format!("hot{number}")));
+        let mut next = 0;
+        for _ in 0..40 {
+            for _ in 0..3 {
+                pass(&mut from, &mut to, &hot);
+            }
+            assert!(from.last.is_some());
+            let fresh = refs((next..next + 200).map(|number| format!("n{number}")));
+            next += 200;
+            pass(&mut from, &mut to, &fresh);
+            assert!(from.last.is_none());
+        }
     }
 
     #[test]

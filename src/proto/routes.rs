@@ -23,6 +23,8 @@ pub(super) struct Route {
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     known: Vec<Option<Box<Known>>>,
+    /// Where the last of them is: one message is mostly like the one before it.
+    last: usize,
     hasher: RandomState,
 }
 
@@ -36,13 +38,16 @@ struct Known {
 impl Routes {
     /// The route of a message in the usual forms, as [`parse_sent`] has them.
     pub(super) fn find(&mut self, terms: &[u8], atoms: Option<&Arc<[Atom]>>) -> Option<Route> {
+        if let Some(known) = self.known_at(self.last, terms, atoms) {
+            return Some(known.route.clone());
+        }
         // Long enough to hold the sender, and the number of a receiving process.
         let place = terms.first_chunk::<KEY>().map(|key| self.hasher.hash_one(key) as usize % PLACES);
-        if let Some(Some(known)) = place.and_then(|place| self.known.get(place))
-            && terms.starts_with(&known.term)
-            && is_same(known.atoms.as_ref(), atoms)
-        {
-            return Some(known.route.clone());
+        if let Some(place) = place {
+            self.last = place;
+            if let Some(known) = self.known_at(place, terms, atoms) {
+                return Some(known.route.clone());
+            }
         }
         let ParsedSent { from, to, len } = parse_sent(terms, atoms.map_or(&[], |atoms| atoms))?;
         // An alias is good for few messages, often for one.
@@ -60,6 +65,12 @@ impl Routes {
             }
         }
         Some(route)
+    }
+
+    #[inline]
+    fn known_at(&self, place: usize, terms: &[u8], atoms: Option<&Arc<[Atom]>>) -> Option<&Known> {
+        let known = self.known.get(place)?.as_ref()?;
+        (terms.starts_with(&known.term) && is_same(known.atoms.as_ref(), atoms)).then_some(known)
     }
 }
 
