@@ -103,7 +103,7 @@ fn a_tree_has_an_allocation_for_each_term_with_parts() {
 #[test]
 fn what_comes_from_a_peer_is_validated_without_an_allocation() {
     let term = tuple![pid(), list![1, 2.5, "text"], Term::map([(atom!("a").into(), list![list![1]])])];
-    let bytes: Bytes = Payload::from_term(&term).unwrap().bytes().clone();
+    let bytes: Bytes = Payload::from_term(&term).unwrap().to_bytes();
     let limits = Limits::default();
     assert_eq!(validate(&bytes, 0, &limits), Ok(bytes.len()));
     assert_eq!(allocations(|| drop(validate(&bytes, 0, &limits))), 0);

@@ -240,6 +240,6 @@ mod tests {
         assert_eq!(chain.len(), 2);
         let mut whole = chain.concat();
         whole.extend_from_slice(&buf);
-        assert_eq!(&whole[..], Payload::from_term(&everything()).unwrap().bytes().as_ref());
+        assert_eq!(&whole[..], Payload::from_term(&everything()).unwrap().bytes());
     }
 }

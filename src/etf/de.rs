@@ -251,9 +251,9 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         let start = self.reader.clone();
         self.reader.skip_within(self.limits)?;
         let len = self.reader.offset() - start.offset();
-        let term = Encoded::Handed(start.rest().get(..len).unwrap_or_default());
+        let term = start.rest().get(..len).unwrap_or_default();
         let part = source.part(start.offset()..self.reader.offset());
-        handed::over(part, || visitor.visit_newtype_struct(term))
+        handed::over(part, term, || visitor.visit_newtype_struct(Encoded::Handed(term)))
     }
 
     /// As `deserialize_bool`, for what has another tag, and the errors.
@@ -282,8 +282,8 @@ impl<'de, 'l> Deserializer<'de, 'l> {
             (Some(source), tag::BINARY) => {
                 let binary = self.reader.binary()?;
                 let end = self.reader.offset();
-                let part = source.part(end - binary.len()..end);
-                handed::over(part, || visitor.visit_borrowed_bytes(binary))
+                let part = source.slice(end - binary.len()..end);
+                handed::over(part, binary, || visitor.visit_borrowed_bytes(binary))
             }
             _ => self.binary(visitor),
         }

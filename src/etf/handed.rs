@@ -9,20 +9,20 @@ use std::cell::Cell;
 use super::payload::Payload;
 
 thread_local! {
-    static HANDED: Cell<Option<Payload>> = const { Cell::new(None) };
+    static HANDED: Cell<Option<(Payload, *const [u8])>> = const { Cell::new(None) };
 }
 
-/// Makes a call during which [`take`] finds `part`.
-pub(super) fn over<T>(part: Payload, call: impl FnOnce() -> T) -> T {
-    let _ = HANDED.try_with(|handed| handed.set(Some(part)));
+/// Makes a call during which [`take`] finds `part`, which has the same bytes as `bytes`.
+pub(super) fn over<T>(part: Payload, bytes: &[u8], call: impl FnOnce() -> T) -> T {
+    let _ = HANDED.try_with(|handed| handed.set(Some((part, bytes))));
     let answer = call();
     // Whatever the visitor has left would keep the whole message.
     let _ = HANDED.try_with(Cell::take);
     answer
 }
 
-/// The slice that these very bytes are.
+/// The part of the message that these very bytes are.
 pub(super) fn take(bytes: &[u8]) -> Option<Payload> {
-    let part = HANDED.try_with(Cell::take).ok().flatten()?;
-    std::ptr::eq::<[u8]>(&**part.bytes(), bytes).then_some(part)
+    let (part, of) = HANDED.try_with(Cell::take).ok().flatten()?;
+    std::ptr::eq(of, bytes).then_some(part)
 }

@@ -20,6 +20,7 @@ pub mod elixir;
 mod encode;
 mod error;
 mod handed;
+mod held;
 mod ids;
 pub mod keyword;
 mod limits;

@@ -303,7 +303,8 @@ fn parts_of_a_message_stay_slices_of_it() {
         pid: Pid,
     }
     let pid = Pid { node: atom!("worker@host"), id: 7, serial: 0, creation: Creation(3) };
-    let term = to_payload(&(atom!("worker@host"), "text")).unwrap();
+    let text = "a text that does not stand in place, as a small payload does".to_owned();
+    let term = to_payload(&(atom!("worker@host"), &text)).unwrap();
     let parts = Parts { data: vec![1; 9].into(), more: vec![None, Some(vec![2; 9].into())], term, pid };
     for payload in [to_payload(&parts).unwrap(), behind_a_header(&parts)] {
         let read: Parts = payload.decode().unwrap();
@@ -311,7 +312,7 @@ fn parts_of_a_message_stay_slices_of_it() {
         assert!(range.contains(&read.data.as_ptr()) && range.contains(&read.term.bytes().as_ptr()));
         assert!(read.more[0].is_none() && range.contains(&read.more[1].as_ref().unwrap().as_ptr()));
         assert_eq!((&read.data, &read.pid), (&parts.data, &parts.pid));
-        assert_eq!(read.term.decode::<(Atom, String)>().unwrap(), (atom!("worker@host"), "text".to_owned()));
+        assert_eq!(read.term.decode::<(Atom, String)>().unwrap(), (atom!("worker@host"), text.clone()));
         // What left as a slice is written again for whatever header there is.
         assert_eq!(to_term(&read).unwrap(), to_term(&parts).unwrap());
         // From a reader alone it is copied.

@@ -4,6 +4,7 @@
 //! a payload: exits, downs and the like are boxed.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -12,14 +13,35 @@ use parking_lot::Mutex;
 use super::message::Message;
 use crate::etf::Payload;
 
-/// Where messages for a process are put.
+/// Where messages for a process are put. What senders write stands apart from what the process writes for each message
+/// and from whatever is beside: else the caches of two processors would hand it to and fro.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
-    queue: Mutex<Queue>,
+    queue: Apart<Mutex<Queue>>,
+    counts: Apart<Counts>,
+}
+
+/// Written by the process only.
+#[derive(Debug, Default)]
+struct Counts {
     /// How many the process has taken out of the queue so far, …
     out: AtomicU64,
     /// … and not looked at yet.
     taken: AtomicUsize,
+}
+
+/// In lines of the cache of its own: two, as processors fetch these in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
 }
 
 #[derive(Debug, Default)]
@@ -104,13 +126,13 @@ impl Mailbox {
 
     /// How many messages the process has looked at so far.
     pub(crate) fn handled(&self) -> u64 {
-        let taken = self.taken.load(Ordering::Relaxed);
-        self.out.load(Ordering::Relaxed).saturating_sub(taken as u64)
+        let taken = self.counts.taken.load(Ordering::Relaxed);
+        self.counts.out.load(Ordering::Relaxed).saturating_sub(taken as u64)
     }
 
     /// How many messages wait.
     pub(crate) fn len(&self) -> usize {
-        self.queue.lock().mails.len() + self.taken.load(Ordering::Relaxed)
+        self.queue.lock().mails.len() + self.counts.taken.load(Ordering::Relaxed)
     }
 }
 
@@ -171,15 +193,15 @@ impl Inbox {
             self.batch = VecDeque::new();
         }
         std::mem::swap(&mut self.batch, &mut queue.mails);
-        mailbox.taken.store(self.batch.len(), Ordering::Relaxed);
-        mailbox.out.fetch_add(self.batch.len() as u64, Ordering::Relaxed);
+        mailbox.counts.taken.store(self.batch.len(), Ordering::Relaxed);
+        mailbox.counts.out.fetch_add(self.batch.len() as u64, Ordering::Relaxed);
     }
 
     #[inline]
     fn pop(&mut self, mailbox: &Mailbox) -> Option<Mail> {
         let mail = self.batch.pop_front();
         // Nobody else writes it.
-        mailbox.taken.store(self.batch.len(), Ordering::Relaxed);
+        mailbox.counts.taken.store(self.batch.len(), Ordering::Relaxed);
         mail
     }
 }

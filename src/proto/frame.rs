@@ -220,7 +220,7 @@ impl FrameReader {
             )
         {
             self.buf.advance(4 + at + start);
-            let payload = Payload::new(self.buf.split_to(measured).freeze(), atoms);
+            let payload = Payload::split_off_front(&mut self.buf, measured, atoms);
             // A BEAM tolerates bytes behind the payload.
             self.buf.advance(len - at - start - measured);
             return Ok(Some(Frame::Sent(Sent { to, from, payload })));

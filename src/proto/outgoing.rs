@@ -161,7 +161,7 @@ impl Outgoing {
         // Bytes that refer to no header are legal in any message.
         if payload.atoms().is_empty() && bytes.len() >= CHAIN_FROM {
             self.chain.push(self.tail.split().freeze());
-            self.chain.push(bytes.clone());
+            self.chain.push(payload.to_bytes());
         } else if payload.atoms().is_empty() {
             self.tail.put_slice(bytes);
         } else {

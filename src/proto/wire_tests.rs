@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::samples::{every_control, pid, reference};
 use super::*;
 use crate::atom;
-use crate::etf::{Atom, Payload, Pid, Reader};
+use crate::etf::{Atom, Payload, Pid};
 
 const NO_FORM: Flags = Flags::OFFERED.without(Flags::FRAGMENTS.with(Flags::DIST_HDR_ATOM_CACHE));
 
@@ -396,7 +396,7 @@ fn survey(flags: Flags, bytes: &[u8]) {
     reader.buffer().put_slice(bytes);
     while let Ok(Some(frame)) = reader.next() {
         if let Some(Incoming { payload: Some(payload), .. }) = message(frame) {
-            let _read: Result<_, _> = Reader::shared(payload.bytes(), payload.atoms()).tuple();
+            let _read: Result<_, _> = payload.reader().tuple();
             Outgoing::with_term_bytes(&send(1), flags, &payload).unwrap();
         }
     }
