@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use gusset::{Cookie, EpmdMode, Message, Node, Pid, Process, atom};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 /// Of one round.
@@ -27,10 +27,27 @@ fn local(bencher: Bencher<'_, '_>) {
     run(bencher, &runtime, &node, &node);
 }
 
-/// The same with a payload that is encoded already, as [`Process::forward`] sends it, and not looked at.
+/// The same on one thread: no message goes from the memory of one processor to that of another.
+#[divan::bench(sample_count = 20)]
+fn local_one_thread(bencher: Bencher<'_, '_>) {
+    let runtime = one_thread();
+    let (node, _) = runtime.block_on(nodes());
+    run(bencher, &runtime, &node, &node);
+}
+
+/// As [`local`] with a payload that is encoded already, as [`Process::forward`] sends it, and not looked at.
 #[divan::bench(sample_count = 20)]
 fn local_forward(bencher: Bencher<'_, '_>) {
-    let runtime = Runtime::new().unwrap();
+    forward(bencher, &Runtime::new().unwrap());
+}
+
+/// The same on one thread.
+#[divan::bench(sample_count = 20)]
+fn local_forward_one_thread(bencher: Bencher<'_, '_>) {
+    forward(bencher, &one_thread());
+}
+
+fn forward(bencher: Bencher<'_, '_>, runtime: &Runtime) {
     let (node, _) = runtime.block_on(nodes());
     let payload = gusset::etf::to_payload(&(atom!("n"), serde_bytes::Bytes::new(&[7; 16]))).unwrap();
     bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| {
@@ -89,6 +106,10 @@ fn loopback(bencher: Bencher<'_, '_>) {
         (from, to)
     });
     run(bencher, &runtime, &from, &to);
+}
+
+fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 fn run(bencher: Bencher<'_, '_>, runtime: &Runtime, from: &Node, to: &Node) {
