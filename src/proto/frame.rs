@@ -189,24 +189,16 @@ impl FrameReader {
         let Some(packet) = self.buf.get(4..4 + len) else {
             return self.begin(len).map(|()| None);
         };
-        let (at, atoms) = match (self.form.pass_through, packet) {
-            (_, []) => {
-                self.buf.advance(4);
-                self.sequences.idle();
-                self.rest();
-                return Ok(Some(Frame::Tick));
-            }
-            (true, [PASS_THROUGH, tag::VERSION, ..]) => (2, None),
-            (false, [tag::VERSION, HEADER, rest @ ..]) => {
-                let mut reader = Reader::new(rest, &[]);
-                let atoms = self.cache.read(&mut reader).map_err(ProtocolViolation::Header)?;
-                (2 + reader.offset(), atoms)
-            }
-            _ => {
-                self.buf.advance(4);
-                let packet = self.buf.split_to(len).freeze();
-                return self.fragment(&packet).map(Some);
-            }
+        if packet.is_empty() {
+            self.buf.advance(4);
+            self.sequences.idle();
+            self.rest();
+            return Ok(Some(Frame::Tick));
+        }
+        let Some((at, atoms)) = whole_message(self.form, &mut self.cache, packet)? else {
+            self.buf.advance(4);
+            let packet = self.buf.split_to(len).freeze();
+            return self.fragment(&packet).map(Some);
         };
         self.first_read = usize::MAX;
         // The usual message is looked at where it is, and only its payload is cut out.
@@ -341,16 +333,10 @@ impl FrameReader {
         let Some(packet) = self.large.finish(&mut self.buf, &mut self.sequences.spares) else { return Ok(None) };
         // Likely the next one is large as well.
         self.first_read = LEAST_ROOM;
-        let (at, atoms) = match (self.form.pass_through, &*packet) {
-            (true, [PASS_THROUGH, tag::VERSION, ..]) => (2, None),
-            (false, [tag::VERSION, HEADER, rest @ ..]) => {
-                let mut reader = Reader::new(rest, &[]);
-                let atoms = self.header(&mut reader)?;
-                (2 + reader.offset(), atoms)
-            }
-            _ => return self.fragment(&packet).map(Some),
-        };
-        self.message(&packet, at, atoms).map(Some)
+        match whole_message(self.form, &mut self.cache, &packet)? {
+            Some((at, atoms)) => self.message(&packet, at, atoms).map(Some),
+            None => self.fragment(&packet).map(Some),
+        }
     }
 
     /// The next fragment of a message, of which only a part has come.
@@ -417,6 +403,24 @@ impl Form {
             (false, false) => "131 68 (a distribution header)",
             (false, true) => "131 68, 131 69 or 131 70 (a distribution header or a fragment)",
         }
+    }
+}
+
+/// Where the control term of a packet starts, and the atoms that its header names; `None` where it is no whole message.
+#[inline]
+fn whole_message(
+    form: Form,
+    cache: &mut CacheIn,
+    packet: &[u8],
+) -> Result<Option<(usize, Option<Arc<[Atom]>>)>, ProtocolViolation> {
+    match (form.pass_through, packet) {
+        (true, [PASS_THROUGH, tag::VERSION, ..]) => Ok(Some((2, None))),
+        (false, [tag::VERSION, HEADER, rest @ ..]) => {
+            let mut reader = Reader::new(rest, &[]);
+            let atoms = cache.read(&mut reader).map_err(ProtocolViolation::Header)?;
+            Ok(Some((2 + reader.offset(), atoms)))
+        }
+        _ => Ok(None),
     }
 }
 
