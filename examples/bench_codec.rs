@@ -6,7 +6,7 @@
 //! - `gusset`: serde, types that own what they hold; binaries as slices of the message.
 //! - `gusset-borrowed`: serde, types that borrow text and bytes from the message.
 //! - `gusset-borrowed-foldhash`: the same, with a map that hashes by foldhash and not by SipHash.
-//! - `gusset-term`: [`Term`].
+//! - `gusset-term`: a tree (`Term`).
 //! - `gusset-warm`, `gusset-term-warm`: the same values into a buffer that is kept; the others make a new one each time.
 //! - `gusset-term-chained`: large binaries are chained to the message instead of copied, as the node sends them.
 //! - `walk` by `gusset` is `validate`, which goes over every message before anybody reads it.
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use gusset::etf::{Binary, Charlist, Encoder, Limits, Pid, serialize_into, to_bytes, validate};
-use gusset::{Atom, Payload, Term};
+use gusset::{Atom, Payload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -161,8 +161,8 @@ impl Bench<'_> {
         let limits = Limits::default();
         self.rate("decode", "gusset-term", || black_box(&self.payload).term().unwrap());
         let term = self.payload.term().unwrap();
-        self.check("gusset-term", to_blob(&term).len());
-        self.rate("encode", "gusset-term", || to_blob(black_box(&term)));
+        self.check("gusset-term", term.to_binary().unwrap().len());
+        self.rate("encode", "gusset-term", || black_box(&term).to_binary().unwrap());
         let mut buf = BytesMut::new();
         self.rate("encode", "gusset-term-warm", || {
             buf.clear();
@@ -189,12 +189,4 @@ impl Bench<'_> {
             eprintln!("{} {codec}: encodes to {len} bytes, was {bytes}", self.name);
         }
     }
-}
-
-fn to_blob(term: &Term) -> Bytes {
-    let mut buf = BytesMut::with_capacity(128);
-    let mut encoder = Encoder::new(&mut buf);
-    encoder.version();
-    term.encode(&mut encoder).unwrap();
-    buf.freeze()
 }

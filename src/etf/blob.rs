@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::io::Read;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::read::ZlibDecoder;
 
 use super::encode::Encoder;
@@ -12,6 +12,7 @@ use super::error::{DecodeError, DecodeErrorKind, EncodeError};
 use super::limits::Limits;
 use super::payload::Payload;
 use super::read::Reader;
+use super::scratch;
 use super::tag;
 use super::term::Term;
 use super::validate::validate;
@@ -63,11 +64,11 @@ impl Term {
     /// # Errors
     /// As [`Term::encode`].
     pub fn to_binary(&self) -> Result<Bytes, EncodeError> {
-        let mut buf = BytesMut::new();
-        let mut encoder = Encoder::new(&mut buf);
-        encoder.version();
-        self.encode(&mut encoder)?;
-        Ok(buf.freeze())
+        let write = |encoder: &mut Encoder<'_>| {
+            encoder.version();
+            self.encode(encoder)
+        };
+        scratch::encode(write, Bytes::copy_from_slice, |large| large)
     }
 }
 

@@ -34,6 +34,7 @@ mod phash2;
 mod print;
 mod raw;
 mod read;
+mod scratch;
 mod ser;
 #[cfg(test)]
 mod serde_tests;

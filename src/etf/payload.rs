@@ -1,26 +1,18 @@
 //! The payload of a message: one encoded term, and the atoms it refers to.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::atom::Atom;
-use super::encode::{Encoder, TYPICAL_TERM};
+use super::encode::Encoder;
 use super::error::{DecodeError, EncodeError};
 use super::held::Held;
 use super::limits::Limits;
 use super::read::Reader;
+use super::scratch;
 use super::term::Term;
-
-thread_local! {
-    /// What the last small payload of this thread was made in.
-    static SCRATCH: Cell<Option<Box<BytesMut>>> = const { Cell::new(None) };
-}
-
-/// To copy a larger payload costs more than to give its buffer away.
-const SMALL: usize = 2048;
 
 /// One encoded term, as it came or as it will go out, not looked at until somebody asks: a slice of the frame, or, where
 /// it is small (32 bytes), a copy of its own that does not keep the frame in memory. Cheap to clone.
@@ -125,17 +117,7 @@ impl Payload {
     /// What `write` encodes: one term. One that does not stand in place is a single allocation of just its size, unless
     /// it is large.
     pub(super) fn of<E>(write: impl FnOnce(&mut Encoder<'_>) -> Result<(), E>) -> Result<Self, E> {
-        let mut buf = SCRATCH.try_with(Cell::take).ok().flatten().unwrap_or_default();
-        buf.clear();
-        buf.reserve(TYPICAL_TERM);
-        write(&mut Encoder::new(&mut buf))?;
-        if buf.len() > SMALL {
-            return Ok(Self::new(buf.freeze(), None));
-        }
-        let payload = Self::copied(&buf, None);
-        // A thread that ends has no more use for it.
-        let _ = SCRATCH.try_with(|scratch| scratch.set(Some(buf)));
-        Ok(payload)
+        scratch::encode(write, |small| Self::copied(small, None), |large| Self::new(large, None))
     }
 
     /// Builds the whole tree, within the default [`Limits`].

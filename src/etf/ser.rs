@@ -33,15 +33,16 @@
 mod compound;
 mod token;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use num_bigint::BigInt;
 use serde::ser::{self, Serialize};
 
-use super::encode::{Encoder, TYPICAL_TERM};
+use super::encode::Encoder;
 use super::error::{EncodeError, EncodeErrorKind};
 use super::named::{Named, STRUCT};
 use super::payload::Payload;
 use super::raw::{ATOM_TOKEN, CHARLIST_TOKEN, KEYWORD_TOKEN, SET_TOKEN, TERM_TOKEN};
+use super::scratch;
 use super::tag;
 use super::term::Term;
 use crate::atom;
@@ -55,11 +56,11 @@ use token::Raw;
 /// For what the format cannot say (a float that is not finite, a name that is too long for an atom,
 /// a key that comes twice), and what the `Serialize` implementation says.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, EncodeError> {
-    let mut buf = BytesMut::with_capacity(TYPICAL_TERM);
-    let mut encoder = Encoder::new(&mut buf);
-    encoder.version();
-    serialize_into(value, &mut encoder)?;
-    Ok(buf.freeze())
+    let write = |encoder: &mut Encoder<'_>| {
+        encoder.version();
+        serialize_into(value, encoder)
+    };
+    scratch::encode(write, Bytes::copy_from_slice, |large| large)
 }
 
 /// Writes a value as the payload of a message.

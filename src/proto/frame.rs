@@ -406,13 +406,12 @@ impl Form {
     }
 }
 
-/// Where the control term of a packet starts, and the atoms that its header names; `None` where it is no whole message.
+/// Where the control term of a packet starts, and the atoms that its header names.
+type Head = (usize, Option<Arc<[Atom]>>);
+
+/// The head of a packet; `None` where it is no whole message.
 #[inline]
-fn whole_message(
-    form: Form,
-    cache: &mut CacheIn,
-    packet: &[u8],
-) -> Result<Option<(usize, Option<Arc<[Atom]>>)>, ProtocolViolation> {
+fn whole_message(form: Form, cache: &mut CacheIn, packet: &[u8]) -> Result<Option<Head>, ProtocolViolation> {
     match (form.pass_through, packet) {
         (true, [PASS_THROUGH, tag::VERSION, ..]) => Ok(Some((2, None))),
         (false, [tag::VERSION, HEADER, rest @ ..]) => {
