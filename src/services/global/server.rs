@@ -44,6 +44,7 @@ pub(super) enum Input {
         node: NodeName,
         tag: Term,
     },
+    StillUnknown(NodeName),
     /// Where a watched process lives cannot be connected to.
     NoWatch(Atom),
     Begin(NodeName),
@@ -179,6 +180,7 @@ impl Driver {
                 state.unreachable(&node);
             }
             Input::StillUnmet { node, tag } => state.still_unmet(&node, &tag),
+            Input::StillUnknown(node) => state.still_unknown(&node),
             Input::NoWatch(node) => {
                 for (watch, _) in self.unplaced.remove(&node).unwrap_or_default() {
                     state.ended(watch);
@@ -231,6 +233,7 @@ impl Driver {
                 });
             }
             Action::AskUnmet { node, tag } => self.later(UNMET_AFTER, Input::StillUnmet { node, tag }),
+            Action::AskUnknown(node) => self.later(UNKNOWN_AFTER, Input::StillUnknown(node)),
             Action::BeginLater { node, attempt } => self.later(random_pause(attempt), Input::Begin(node)),
             Action::Again(message) => self.later(random_pause(AGAIN), Input::Again(message)),
         }
@@ -313,6 +316,8 @@ async fn connect(node: &Node, peer: &NodeName) -> bool {
 /// How long a node that is known here may take to learn of this one: a session takes a second or two,
 /// and there may be some before it.
 const UNMET_AFTER: Duration = Duration::from_secs(15);
+/// How long the news of a node may take that knows this one already: they are sent at about the same time.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(10);
 /// How often a node that others know is tried.
 const CONNECT_ATTEMPTS: u32 = 3;
 /// `whereis` while names are locked is answered within 4 seconds (`global.erl:send_again`).

@@ -386,10 +386,23 @@ impl GlobalState {
         if let Some(version) = self.sessions.get(&node).and_then(|session| session.was_known) {
             self.known.insert(node.clone(), version);
         }
+        if self.connected.contains(&node) && !self.known.contains_key(&node) {
+            self.act(Action::AskUnknown(node.clone()));
+        }
         self.end_session(&node);
         self.early.remove(&node);
         self.synced.insert(node);
         Some(())
+    }
+
+    /// Some time ago a node has said that it knows this one, which did not know it. Mostly the news of it were on their way.
+    /// If not, they came before the connection was lost and made again, and have been forgotten with it: the other side
+    /// sees no need for a session, and would leave it at that for ever. Without this connection both can start anew.
+    pub(crate) fn still_unknown(&mut self, node: &NodeName) {
+        if self.connected.contains(node) && !self.known.contains_key(node) && !self.sessions.contains_key(node) {
+            tracing::warn!(peer = %node, "global: a node knows this one and is not known here; disconnects it");
+            self.act(Action::Disconnect(node.clone(), "global: it knows this node, and is not known here"));
+        }
     }
 
     /// Enters nodes; returns those that are new.

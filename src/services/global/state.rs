@@ -35,6 +35,8 @@ pub(crate) enum Action {
     Resolve { node: NodeName, tag: i64, ops: Vec<Op>, conflicts: Vec<Conflict> },
     /// Ask [`GlobalState::still_unmet`] after some time.
     AskUnmet { node: NodeName, tag: Term },
+    /// Ask [`GlobalState::still_unknown`] after some time.
+    AskUnknown(NodeName),
     /// [`GlobalState::begin_now`] after a pause at random, longer for a later attempt.
     BeginLater { node: NodeName, attempt: u32 },
     /// Come back with this message a little later.

@@ -283,6 +283,23 @@ fn a_known_node_that_does_not_know_us_is_met_again() {
 }
 
 #[test]
+fn a_node_that_knows_us_and_is_not_known_here_is_let_go() {
+    for news in [true, false] {
+        let mut us = One::new("b@h");
+        us.0.node_up(&name("c@h"));
+        us.0.take_actions();
+        let actions = us.cast(tuple![atom!("in_sync"), atom!("c@h"), true]);
+        assert!(actions.contains(&Action::AskUnknown(name("c@h"))), "{actions:?}");
+        if news {
+            us.join("a@h", 8, Term::NIL, list![tuple![atom!("c@h"), 8]]);
+        }
+        us.0.still_unknown(&name("c@h"));
+        let lets_go = |action: &Action| matches!(action, Action::Disconnect(node, _) if *node == name("c@h"));
+        assert_eq!(us.0.take_actions().iter().any(lets_go), !news);
+    }
+}
+
+#[test]
 fn locks_and_names_go_with_their_processes_and_nodes() {
     let mut us = One::new("b@h");
     us.join("a@h", 8, Term::NIL, Term::NIL);
