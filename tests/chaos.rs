@@ -146,9 +146,14 @@ async fn heal(cluster: &mut Cluster, dice: &mut Dice, record: &mut Record) {
 }
 
 async fn connect_all(cluster: &mut Cluster, through_proxy: bool) {
+    each_to_each(cluster, |to| Step::Connect { to, through_proxy }).await;
+}
+
+/// Everybody is told the same of each of the others.
+async fn each_to_each(cluster: &mut Cluster, step: impl Fn(usize) -> Step) {
     for who in 0..cluster.len() {
-        for to in (0..cluster.len()).filter(|to| *to != who) {
-            cluster.tell(who, &Step::Connect { to, through_proxy }).await;
+        for other in (0..cluster.len()).filter(|other| *other != who) {
+            cluster.tell(who, &step(other)).await;
         }
     }
 }
@@ -172,11 +177,7 @@ async fn agree(cluster: &mut Cluster, what: &str) -> Duration {
         } else if may_meet_again && began.elapsed() > APART {
             may_meet_again = false;
             eprintln!("{what}: apart after {:?}, all meet again:\n{}", began.elapsed(), found.join("\n"));
-            for who in 0..cluster.len() {
-                for from in (0..cluster.len()).filter(|from| *from != who) {
-                    cluster.tell(who, &Step::Disconnect { from }).await;
-                }
-            }
+            each_to_each(cluster, |from| Step::Disconnect { from }).await;
         }
     }
 }
