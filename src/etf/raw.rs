@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use num_bigint::BigInt;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Error as _, Serialize, Serializer};
@@ -196,7 +196,7 @@ impl FromEncoded for Payload {
         let term = reader.rest();
         reader.skip()?;
         let len = term.len() - reader.rest().len();
-        Ok(Self::new(Bytes::copy_from_slice(term.get(..len).unwrap_or_default()), None))
+        Ok(Self::copied(term.get(..len).unwrap_or_default(), None))
     }
 
     fn from_part(part: Payload) -> Result<Self, DecodeError> {
