@@ -12,6 +12,8 @@ use std::hash::{Hash, Hasher};
 
 use text::{SHORT, Text};
 
+pub(super) use text::is_ascii_in;
+
 /// The most characters an atom may have (`MAX_ATOM_CHARACTERS` of the emulator).
 pub const MAX_ATOM_CHARACTERS: usize = 255;
 

@@ -6,7 +6,7 @@
 
 use smallvec::SmallVec;
 
-use super::atom::MAX_ATOM_CHARACTERS;
+use super::atom::{MAX_ATOM_CHARACTERS, is_ascii_in};
 use super::decode::refused;
 use super::error::{DecodeError, DecodeErrorKind};
 use super::ids::MAX_REF_WORDS;
@@ -71,11 +71,11 @@ const PART: Open = 2;
 const LAST_OF_LIST: Open = PART | 1;
 
 fn walk(reader: &mut Reader<'_>, atoms: usize, limits: &Limits) -> Result<(), DecodeError> {
-    let mut outer: SmallVec<[Open; 256]> = SmallVec::new();
+    let mut outer = Outer::default();
     let mut open = PART;
     let mut items: usize = 1;
     loop {
-        if open >= LONG_LIST && open & 1 == 1 {
+        if open >= LONG_LIST && open & 1 == 1 && is_number(reader.rest()) {
             // Not the tail, which may be a list.
             let (count, rest) = numbers(reader.rest(), open / PART - 1);
             reader.go_on(rest);
@@ -99,9 +99,9 @@ fn walk(reader: &mut Reader<'_>, atoms: usize, limits: &Limits) -> Result<(), De
         if found.open >= PART {
             // A list as the tail of a list continues it.
             if open != LAST_OF_LIST || found.open & 1 == 0 {
-                if outer.len() >= limits.depth {
+                if outer.len >= limits.depth {
                     let offset = reader.back_at(start).offset();
-                    limits.check("the nesting", outer.len() + 1, limits.depth, "depth", offset)?;
+                    limits.check("the nesting", outer.len + 1, limits.depth, "depth", offset)?;
                 }
                 outer.push(open - PART);
             }
@@ -118,8 +118,44 @@ fn walk(reader: &mut Reader<'_>, atoms: usize, limits: &Limits) -> Result<(), De
     }
 }
 
+/// What is open around the innermost term. The outermost few stand in an array: to put one there and to take it back is
+/// a single store and a single load.
+#[derive(Default)]
+struct Outer {
+    few: [Open; FEW],
+    more: SmallVec<[Open; 256 - FEW]>,
+    len: usize,
+}
+
+const FEW: usize = 8;
+
+impl Outer {
+    #[inline(always)]
+    fn push(&mut self, open: Open) {
+        match self.few.get_mut(self.len) {
+            Some(place) => *place = open,
+            None => self.more.push(open),
+        }
+        self.len += 1;
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> Option<Open> {
+        self.len = self.len.checked_sub(1)?;
+        match self.few.get(self.len) {
+            Some(open) => Some(*open),
+            None => self.more.pop(),
+        }
+    }
+}
+
 /// A list of which so much is to come may be one of numbers.
 const LONG_LIST: Open = 8 * PART;
+
+#[inline]
+fn is_number(rest: &[u8]) -> bool {
+    matches!(rest.first(), Some(&(tag::NEW_FLOAT | tag::INTEGER | tag::SMALL_INTEGER | tag::SMALL_BIG)))
+}
 
 /// Passes over at most so many numbers and empty lists. Lengths that stand in the code are guessed with the branch, and
 /// the next item is looked at before this one is done; a table of lengths would be waited for.
@@ -166,12 +202,7 @@ fn common(rest: &[u8], atoms: usize) -> Option<(Found, &[u8])> {
             [len @ 0..=7, behind @ ..] => leaf(usize::from(*len) + 1, behind)?,
             _ => return None,
         },
-        tag::SMALL_ATOM_UTF8 => {
-            let (&len, behind) = behind.split_first()?;
-            let (text, behind) = behind.split_at_checked(len.into())?;
-            std::str::from_utf8(text).ok()?;
-            (Found::LEAF, behind.len())
-        }
+        tag::SMALL_ATOM_UTF8 => (Found::LEAF, behind_small_atom(behind)?.len()),
         tag::ATOM => match behind {
             [0, len, behind @ ..] => leaf(usize::from(*len), behind)?,
             _ => return None,
@@ -202,9 +233,32 @@ fn common(rest: &[u8], atoms: usize) -> Option<(Found, &[u8])> {
             }
             (Found::parts(parts), behind.len())
         }
+        tag::NEW_PID => {
+            let behind = match behind {
+                [tag::SMALL_ATOM_UTF8, behind @ ..] => behind_small_atom(behind)?,
+                [tag::ATOM, 0, len, behind @ ..] => behind.get(usize::from(*len)..)?,
+                [tag::ATOM_CACHE_REF, index, behind @ ..] if usize::from(*index) < atoms => behind,
+                _ => return None,
+            };
+            leaf(12, behind)?
+        }
         _ => return None,
     };
     Some((found, rest.get(rest.len() - left..)?))
+}
+
+/// What follows a short atom, of which the tag is read.
+#[inline(always)]
+fn behind_small_atom(rest: &[u8]) -> Option<&[u8]> {
+    let (&len, rest) = rest.split_first()?;
+    let len = usize::from(len);
+    // Most are short, of ASCII, and not at the very end: that is one look, without a call.
+    if rest.first_chunk().is_some_and(|bytes| is_ascii_in(bytes, len)) {
+        return rest.get(len..);
+    }
+    let (text, rest) = rest.split_at_checked(len)?;
+    std::str::from_utf8(text).ok()?;
+    Some(rest)
 }
 
 /// What follows the head of a term.

@@ -60,11 +60,7 @@ impl Text {
     #[inline(always)]
     pub(super) fn of_ascii_in(bytes: &[u8; SHORT], len: usize) -> Option<Self> {
         let len = *Len::ALL.get(len)?;
-        // A shift by all bits is none at all.
-        let word = match SHORT - len as usize {
-            SHORT => 0,
-            more => u128::from_le_bytes(*bytes) & u128::MAX >> (more * 8),
-        };
+        let word = first_of(bytes, len as usize);
         (word & BEYOND_ASCII == 0).then(|| Self::Short(len, word.to_le_bytes()))
     }
 
@@ -123,6 +119,22 @@ impl PartialEq for Text {
 }
 
 impl Eq for Text {}
+
+/// Whether these bytes hold a text of so many bytes, all ASCII.
+#[inline(always)]
+pub(in super::super) fn is_ascii_in(bytes: &[u8; SHORT], len: usize) -> bool {
+    len <= SHORT && first_of(bytes, len) & BEYOND_ASCII == 0
+}
+
+/// The first `len` of these bytes, at most all of them.
+#[inline(always)]
+fn first_of(bytes: &[u8; SHORT], len: usize) -> u128 {
+    match SHORT.saturating_sub(len) {
+        // A shift by all bits is none at all.
+        SHORT => 0,
+        more => u128::from_le_bytes(*bytes) & u128::MAX >> (more * 8),
+    }
+}
 
 /// At most [`SHORT`] bytes, put together in registers of pieces that may overlap.
 #[inline]
