@@ -26,16 +26,10 @@ pub(super) struct Elements<'d, 'de, 'l> {
 }
 
 impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
-    #[inline]
+    /// Made where it is used, as is what follows: it is not worth being moved.
+    #[inline(always)]
     pub(super) fn list(de: &'d mut Deserializer<'de, 'l>) -> Result<Self, Fault> {
-        let left = match de.reader.peek_tag()? {
-            tag::LIST => de.reader.list()?.unwrap_or_default(),
-            tag::NIL | tag::STRING => 0,
-            tag::BINARY => {
-                return de.reader.unexpected("a list (a binary is read through serde_bytes or as a String)");
-            }
-            _ => return de.reader.unexpected("a list"),
-        };
+        let left = list_start(&mut de.reader)?;
         Ok(Self { de, bytes: &[], left, has_tail: true, index: 0 })
     }
 
@@ -70,8 +64,19 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
 
     /// Checks that all were taken.
     #[inline]
-    pub(super) fn end(mut self) -> Result<(), Fault> {
+    pub(super) fn end(&mut self) -> Result<(), Fault> {
         if self.more()? { more_than(self.index, &self.de.reader) } else { Ok(()) }
+    }
+}
+
+/// Starts a list: how many elements come before its first piece ends.
+#[inline]
+fn list_start(reader: &mut Reader<'_>) -> Result<usize, Fault> {
+    match reader.peek_tag()? {
+        tag::LIST => Ok(reader.list()?.unwrap_or_default()),
+        tag::NIL | tag::STRING => Ok(0),
+        tag::BINARY => reader.unexpected("a list (a binary is read through serde_bytes or as a String)"),
+        _ => reader.unexpected("a list"),
     }
 }
 
@@ -98,7 +103,7 @@ impl<'d, 'de, 'l> Counted<'d, 'de, 'l> {
 
     /// Checks that all were taken.
     #[inline]
-    pub(super) fn end(self) -> Result<(), Fault> {
+    pub(super) fn end(&self) -> Result<(), Fault> {
         if self.left > 0 { more_than(self.index, &self.de.reader) } else { Ok(()) }
     }
 }
@@ -111,11 +116,13 @@ impl<'de> de::SeqAccess<'de> for Counted<'_, 'de, '_> {
         if self.left == 0 {
             return Ok(None);
         }
-        let (index, names) = (self.index, self.names);
+        let index = self.index;
         self.left -= 1;
         self.index += 1;
-        let name = || names.get(index).map_or_else(|| format!("[{index}]"), |name| (*name).to_owned());
-        self.de.part(seed, name).map(Some)
+        match self.de.element(seed, index, self.names) {
+            Ok(value) => Ok(Some(value)),
+            Err(fault) => Err(fault),
+        }
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -133,10 +140,12 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
         }
         let index = self.index;
         self.index += 1;
-        let name = || format!("[{index}]");
         if self.left > 0 {
             self.left -= 1;
-            return self.de.part(seed, name).map(Some);
+            return match self.de.element(seed, index, &[]) {
+                Ok(value) => Ok(Some(value)),
+                Err(fault) => Err(fault),
+            };
         }
         if let Some((&byte, rest)) = self.bytes.split_first() {
             self.bytes = rest;
@@ -145,7 +154,7 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
             let mut element = self.de.beside(Reader::new(element, &[]));
             return match seed.deserialize(&mut element) {
                 Ok(value) => Ok(Some(value)),
-                Err(error) => Err(error.moved(offset).within(&name())),
+                Err(error) => Err(error.moved(offset).in_element(offset, index, &[])),
             };
         }
         Ok(None)
@@ -187,21 +196,25 @@ enum Source {
     },
 }
 
-impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
+impl Source {
     #[inline]
+    fn start(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        match reader.peek_tag()? {
+            tag::MAP => Ok(Self::Map { left: reader.map()? }),
+            tag::LIST | tag::NIL => Ok(Self::List { left: Some(0) }),
+            _ => reader.unexpected("a map"),
+        }
+    }
+}
+
+impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
+    #[inline(always)]
     pub(super) fn new(de: &'d mut Deserializer<'de, 'l>, mut keys: Option<&'d mut Keys<'de>>) -> Result<Self, Fault> {
         let key = de.reader.rest();
-        let source = match de.reader.peek_tag()? {
-            tag::MAP => {
-                let left = de.reader.map()?;
-                if let Some(keys) = &mut keys {
-                    keys.expect(left);
-                }
-                Source::Map { left }
-            }
-            tag::LIST | tag::NIL => Source::List { left: Some(0) },
-            _ => return de.reader.unexpected("a map"),
-        };
+        let source = Source::start(&mut de.reader)?;
+        if let (Some(keys), Source::Map { left }) = (&mut keys, &source) {
+            keys.expect(*left);
+        }
         Ok(Self { de, source, key, keys })
     }
 
@@ -218,7 +231,8 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
     }
 
     /// Checks that all were taken, and no key twice.
-    pub(super) fn end(mut self) -> Result<(), Fault> {
+    #[inline]
+    pub(super) fn end(&mut self) -> Result<(), Fault> {
         if self.more()? {
             let kind = DecodeErrorKind::Invalid("the map has more pairs than were asked for");
             return self.de.reader.fail(kind);
@@ -245,10 +259,18 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
             let len = self.key.len() - self.de.reader.rest().len();
             keys.push(self.key.get(..len).unwrap_or_default());
         }
-        key.map_err(|error| {
-            let key = self.de.reader.back_at(self.key);
-            error.at(key.offset()).within(&key_in_path(&key))
-        })
+        match key {
+            Ok(key) => Ok(key),
+            Err(fault) => Err(self.fault_at(self.key, fault)),
+        }
+    }
+
+    /// A fault in the last key, or in what belongs to it and starts there.
+    #[cold]
+    #[inline(never)]
+    fn fault_at(&self, start: &'de [u8], fault: Fault) -> Fault {
+        let (start, key) = (self.de.reader.back_at(start), self.de.reader.back_at(self.key));
+        fault.at(start.offset()).within(&key_in_path(&key))
     }
 }
 
@@ -293,12 +315,10 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
     #[inline]
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let start = self.de.reader.rest();
-        let mut value = seed.deserialize(&mut *self.de);
-        if let Err(fault) = &mut value {
-            let (start, key) = (self.de.reader.back_at(start), self.de.reader.back_at(self.key));
-            fault.place(start.offset(), &key_in_path(&key));
+        match seed.deserialize(&mut *self.de) {
+            Ok(value) => Ok(value),
+            Err(fault) => Err(self.fault_at(start, fault)),
         }
-        value
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -386,8 +406,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de, '_> {
             return seed.deserialize(unit).map_err(|error| error.at(start));
         }
         self.expect(1)?;
-        let name = self.name;
-        self.de.part(seed, || name.into_owned())
+        self.de.element(seed, 0, &[&self.name])
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {

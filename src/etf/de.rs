@@ -55,20 +55,16 @@ pub fn from_bytes<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Decod
 /// # Errors
 /// As [`from_bytes`].
 pub fn deserialize_from<'de, T: Deserialize<'de>>(reader: &mut Reader<'de>) -> Result<T, DecodeError> {
-    deserialize_within(reader, None, &Limits::default())
-}
-
-/// Reads a value; `source` is the payload that the reader reads.
-fn deserialize_within<'de, T: Deserialize<'de>>(
-    reader: &mut Reader<'de>,
-    source: Option<&'de Payload>,
-    limits: &Limits,
-) -> Result<T, DecodeError> {
+    let limits = Limits::default();
     let start = reader.offset();
-    let mut deserializer = Deserializer { reader: reader.clone(), source, limits, depth: 0, is_key: false };
-    let value = T::deserialize(&mut deserializer).map_err(|error| error.at(start).into_error())?;
-    *reader = deserializer.reader;
-    Ok(value)
+    let mut deserializer = Deserializer::new(reader.clone(), None, &limits);
+    match T::deserialize(&mut deserializer) {
+        Ok(value) => {
+            *reader = deserializer.reader;
+            Ok(value)
+        }
+        Err(fault) => Err(fault.at(start).into_error()),
+    }
 }
 
 /// Reads a value from a tree.
@@ -102,12 +98,15 @@ impl Payload {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_within<'de, T: Deserialize<'de>>(&'de self, limits: &Limits) -> Result<T, DecodeError> {
-        let mut reader = self.reader();
-        let value = deserialize_within(&mut reader, Some(self), limits);
-        if value.is_ok() {
-            reader.finish()?;
+        let mut deserializer = Deserializer::new(self.reader(), Some(self), limits);
+        // A value may be large: it is moved once, from one kind of result to the other.
+        match T::deserialize(&mut deserializer) {
+            Ok(value) => {
+                deserializer.reader.finish()?;
+                Ok(value)
+            }
+            Err(fault) => Err(fault.at(0).into_error()),
         }
-        value
     }
 }
 
@@ -123,6 +122,12 @@ pub(super) struct Deserializer<'de, 'l> {
 }
 
 impl<'de, 'l> Deserializer<'de, 'l> {
+    /// `source` is the payload that the reader reads.
+    #[inline]
+    fn new(reader: Reader<'de>, source: Option<&'de Payload>, limits: &'l Limits) -> Self {
+        Self { reader, source, limits, depth: 0, is_key: false }
+    }
+
     /// Reads from elsewhere, at the same depth.
     pub(super) fn beside(&self, reader: Reader<'de>) -> Self {
         Self { reader, source: None, ..*self }
@@ -148,20 +153,19 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         value
     }
 
-    /// Reads a part, and says where it is if that fails.
+    /// Reads an element, and says which it is (by its name, or by its index) if that fails.
     #[inline]
-    pub(super) fn part<T: DeserializeSeed<'de>>(
+    pub(super) fn element<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-        name: impl FnOnce() -> String,
+        index: usize,
+        names: &[&str],
     ) -> Result<T::Value, Fault> {
-        let start = self.reader.offset();
-        // What comes back stays where it is.
-        let mut part = seed.deserialize(&mut *self);
-        if let Err(fault) = &mut part {
-            fault.place(start, &name());
+        let start = self.reader.rest();
+        match seed.deserialize(&mut *self) {
+            Ok(value) => Ok(value),
+            Err(fault) => Err(fault.in_element(self.reader.back_at(start).offset(), index, names)),
         }
-        part
     }
 
     /// The text of the atom that comes next, which stays unread.
@@ -189,30 +193,29 @@ impl<'de, 'l> Deserializer<'de, 'l> {
         value
     }
 
+    #[inline]
     fn fixed<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, Fault> {
+        if !matches!(self.reader.peek_tag()?, tag::SMALL_TUPLE | tag::LARGE_TUPLE) {
+            return self.fixed_list(len, visitor);
+        }
         self.enter()?;
-        let value = match self.reader.peek_tag()? {
-            tag::SMALL_TUPLE | tag::LARGE_TUPLE => {
-                self.reader.tuple_of(len)?;
-                let mut elements = Counted::new(self, len, &[]);
-                let value = visitor.visit_seq(&mut elements);
-                if value.is_ok() {
-                    elements.end()?;
-                }
-                value
-            }
-            tag::NIL | tag::LIST | tag::STRING => {
-                let mut elements = Elements::list(self)?;
-                let value = visitor.visit_seq(&mut elements);
-                if value.is_ok() {
-                    elements.end()?;
-                }
-                value
-            }
-            _ => return self.reader.unexpected(format!("a tuple of {len}")),
-        };
+        self.reader.tuple_of(len)?;
+        let mut elements = Counted::new(self, len, &[]);
+        let value = visitor.visit_seq(&mut elements);
+        if value.is_ok() {
+            elements.end()?;
+        }
         self.depth -= 1;
         value
+    }
+
+    /// As [`fixed`](Self::fixed), of a list.
+    #[inline(never)]
+    fn fixed_list<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, Fault> {
+        match self.reader.peek_tag()? {
+            tag::NIL | tag::LIST | tag::STRING => self.sequence(visitor),
+            _ => self.reader.unexpected(format!("a tuple of {len}")),
+        }
     }
 
     #[inline]

@@ -31,6 +31,7 @@ pub(super) struct Fault(Box<DecodeError>);
 impl Fault {
     /// The same, in a part of a larger value.
     #[cold]
+    #[inline(never)]
     pub(super) fn within(mut self, part: &str) -> Self {
         prepend(&mut self.0.path, part);
         self
@@ -45,13 +46,15 @@ impl Fault {
         self
     }
 
-    /// Says where the part is in which it happened, and what that is called.
+    /// The same, in an element that starts there, called so or else by its index. All that has to be done for an error
+    /// is done here: what reads elements that are none is small.
     #[cold]
-    pub(super) fn place(&mut self, offset: usize, part: &str) {
-        if self.0.offset == UNKNOWN_OFFSET {
-            self.0.offset = offset;
+    #[inline(never)]
+    pub(super) fn in_element(self, offset: usize, index: usize, names: &[&str]) -> Self {
+        match names.get(index) {
+            Some(name) => self.at(offset).within(name),
+            None => self.at(offset).within(&format!("[{index}]")),
         }
-        prepend(&mut self.0.path, part);
     }
 
     /// The same, at another place.
@@ -193,16 +196,67 @@ impl From<EncodeErrorKind> for EncodeError {
     }
 }
 
-impl EncodeError {
+/// An error of encoding on its way through serde, in a single word as [`Fault`] is; what is done for it is done here.
+#[derive(Debug)]
+pub(super) struct Unwritable(Box<EncodeError>);
+
+impl Unwritable {
     /// The same, in a part of a larger value.
-    pub(crate) fn within(mut self, part: &str) -> Self {
-        prepend(&mut self.path, part);
+    #[cold]
+    #[inline(never)]
+    pub(super) fn within(mut self, part: &str) -> Self {
+        prepend(&mut self.0.path, part);
         self
     }
 
-    /// The same, in an element.
-    pub(crate) fn within_index(self, index: usize) -> Self {
-        self.within(&format!("[{index}]"))
+    /// The same, in an element; of that variant, if of one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn in_element(self, index: usize, variant: Option<&str>) -> Self {
+        self.within(&format!("[{index}]")).of_variant(variant)
+    }
+
+    /// The same, in a part that belongs to that variant, if to one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn of_variant(self, variant: Option<&str>) -> Self {
+        match variant {
+            Some(variant) => self.within(variant),
+            None => self,
+        }
+    }
+
+    pub(super) fn into_error(self) -> EncodeError {
+        *self.0
+    }
+}
+
+impl<E: Into<EncodeErrorKind>> From<E> for Unwritable {
+    #[cold]
+    #[inline(never)]
+    fn from(kind: E) -> Self {
+        Self(Box::new(EncodeError::from(kind.into())))
+    }
+}
+
+impl fmt::Display for Unwritable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Unwritable {}
+
+impl serde::ser::Error for Unwritable {
+    #[cold]
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        EncodeErrorKind::Custom(message.to_string()).into()
+    }
+}
+
+impl serde::ser::Error for EncodeError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        EncodeErrorKind::Custom(message.to_string()).into()
     }
 }
 

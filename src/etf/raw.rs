@@ -106,6 +106,7 @@ macro_rules! identifiers {
         }
 
         impl FromEncoded for $type {
+            #[inline(always)]
             fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
                 reader.$method()
             }
@@ -158,7 +159,7 @@ macro_rules! parts {
 parts! {
     Fun, Term::Fun(fun) => *fun, "a fun";
     Record, Term::Record(record) => *record, "a native record";
-    BitString, Term::BitString(bits) => bits, "a bitstring";
+    BitString, Term::BitString(bits) => *bits, "a bitstring";
 }
 
 /// An integer of any size, within the default limits as a tree.
@@ -223,7 +224,7 @@ pub(super) trait FromEncoded: Sized {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn read_all<T: FromEncoded>(reader: &mut Reader<'_>) -> Result<T, DecodeError> {
     let value = T::read(reader)?;
     reader.finish()?;
@@ -290,7 +291,7 @@ impl<'de, T: FromEncoded> Visitor<'de> for EncodedVisitor<T> {
     }
 
     /// These are never handed over.
-    #[inline]
+    #[inline(always)]
     fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<T, E> {
         placeless(read_all(&mut Reader::new(bytes, &[])))
     }
@@ -308,7 +309,7 @@ impl<'de> Deserialize<'de> for Atom {
 }
 
 /// The place is known better by the deserializer.
-#[inline]
+#[inline(always)]
 fn placeless<T, E: de::Error>(made: Result<T, DecodeError>) -> Result<T, E> {
     match made {
         Ok(made) => Ok(made),

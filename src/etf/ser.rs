@@ -38,7 +38,7 @@ use num_bigint::BigInt;
 use serde::ser::{self, Serialize};
 
 use super::encode::Encoder;
-use super::error::{EncodeError, EncodeErrorKind};
+use super::error::{EncodeError, EncodeErrorKind, Unwritable};
 use super::named::{Named, STRUCT};
 use super::payload::Payload;
 use super::raw::{ATOM_TOKEN, CHARLIST_TOKEN, KEYWORD_TOKEN, SET_TOKEN, TERM_TOKEN};
@@ -84,7 +84,7 @@ pub fn to_term<T: Serialize + ?Sized>(value: &T) -> Result<Term, EncodeError> {
 /// # Errors
 /// As [`to_bytes`]; the buffer then holds half a term.
 pub fn serialize_into<T: Serialize + ?Sized>(value: &T, encoder: &mut Encoder<'_>) -> Result<(), EncodeError> {
-    value.serialize(Serializer::new(encoder))
+    value.serialize(Serializer::new(encoder)).map_err(Unwritable::into_error)
 }
 
 /// Writes one value with an [`Encoder`].
@@ -117,29 +117,29 @@ impl<'s, 'a> Serializer<'s, 'a> {
     }
 
     #[inline]
-    fn name(&mut self, name: &str) -> Result<(), EncodeError> {
-        Ok(self.encoder.atom_of(name).map_err(EncodeErrorKind::from)?)
+    fn name(&mut self, name: &str) -> Result<(), Unwritable> {
+        Ok(self.encoder.atom_of(name)?)
     }
 
-    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
         value.serialize(Serializer::new(self.encoder))
     }
 
     /// The head of a tuple of `len` elements, behind a tag.
-    fn tuple_head(&mut self, len: usize, tag: Option<&'static str>) -> Result<(), EncodeError> {
+    fn tuple_head(&mut self, len: usize, tag: Option<&'static str>) -> Result<(), Unwritable> {
         let arity = len.saturating_add(usize::from(tag.is_some()));
         let too_many = EncodeErrorKind::TooMany { count: arity, most: u32::MAX as usize };
         self.encoder.tuple_header(u32::try_from(arity).map_err(|_| too_many)?);
         tag.map_or(Ok(()), |tag| self.name(tag))
     }
 
-    fn tuple(mut self, len: usize, tag: Option<&'static str>) -> Result<Tuple<'s, 'a>, EncodeError> {
+    fn tuple(mut self, len: usize, tag: Option<&'static str>) -> Result<Tuple<'s, 'a>, Unwritable> {
         self.tuple_head(len, tag)?;
         Ok(Tuple { encoder: self.encoder, announced: len, written: 0, variant: None })
     }
 
     /// A sequence as the keys of a map.
-    fn set<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+    fn set<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unwritable> {
         let start = self.encoder.buffer().len();
         value.serialize(Serializer { encoder: &mut *self.encoder, wanted: Wanted::Set })?;
         match self.encoder.buffer().get(start) {
@@ -166,7 +166,7 @@ impl<'s, 'a> Serializer<'s, 'a> {
 macro_rules! integers {
     ($($method:ident $type:ty => $encode:ident),* $(,)?) => {
         $(#[inline]
-        fn $method(self, value: $type) -> Result<Ok, EncodeError> {
+        fn $method(self, value: $type) -> Result<Ok, Unwritable> {
             self.encoder.$encode(value.into());
             Ok(())
         })*
@@ -175,7 +175,7 @@ macro_rules! integers {
 
 impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
     type Ok = Ok;
-    type Error = EncodeError;
+    type Error = Unwritable;
     type SerializeSeq = Seq<'s, 'a>;
     type SerializeTuple = Tuple<'s, 'a>;
     type SerializeTupleStruct = Tuple<'s, 'a>;
@@ -195,22 +195,22 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         serialize_u64 u64 => u64,
     }
 
-    fn serialize_i128(self, value: i128) -> Result<Ok, EncodeError> {
+    fn serialize_i128(self, value: i128) -> Result<Ok, Unwritable> {
         self.encoder.big(&BigInt::from(value));
         Ok(())
     }
 
-    fn serialize_u128(self, value: u128) -> Result<Ok, EncodeError> {
+    fn serialize_u128(self, value: u128) -> Result<Ok, Unwritable> {
         self.encoder.big(&BigInt::from(value));
         Ok(())
     }
 
-    fn serialize_f32(self, value: f32) -> Result<Ok, EncodeError> {
+    fn serialize_f32(self, value: f32) -> Result<Ok, Unwritable> {
         self.serialize_f64(value.into())
     }
 
     #[inline]
-    fn serialize_f64(self, value: f64) -> Result<Ok, EncodeError> {
+    fn serialize_f64(self, value: f64) -> Result<Ok, Unwritable> {
         if !value.is_finite() {
             return Err(EncodeErrorKind::NotFinite(value).into());
         }
@@ -219,16 +219,16 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
     }
 
     #[inline]
-    fn serialize_bool(self, value: bool) -> Result<Ok, EncodeError> {
-        self.encoder.atom_of(if value { "true" } else { "false" }).map_err(|error| EncodeErrorKind::from(error).into())
+    fn serialize_bool(self, value: bool) -> Result<Ok, Unwritable> {
+        Ok(self.encoder.atom_of(if value { "true" } else { "false" })?)
     }
 
-    fn serialize_char(self, value: char) -> Result<Ok, EncodeError> {
+    fn serialize_char(self, value: char) -> Result<Ok, Unwritable> {
         self.serialize_u32(value.into())
     }
 
     #[inline]
-    fn serialize_str(mut self, value: &str) -> Result<Ok, EncodeError> {
+    fn serialize_str(mut self, value: &str) -> Result<Ok, Unwritable> {
         match self.wanted {
             Wanted::Name => self.name(value),
             Wanted::Charlist => {
@@ -240,7 +240,7 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
     }
 
     #[inline]
-    fn serialize_bytes(self, value: &[u8]) -> Result<Ok, EncodeError> {
+    fn serialize_bytes(self, value: &[u8]) -> Result<Ok, Unwritable> {
         if u32::try_from(value.len()).is_err() {
             return Err(EncodeErrorKind::TooMany { count: value.len(), most: u32::MAX as usize }.into());
         }
@@ -248,29 +248,29 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         Ok(())
     }
 
-    fn serialize_none(self) -> Result<Ok, EncodeError> {
+    fn serialize_none(self) -> Result<Ok, Unwritable> {
         let is_record = self.wanted == Wanted::RecordField;
         self.encoder.atom(&if is_record { atom!("undefined") } else { atom!("nil") });
         Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Ok, EncodeError> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Ok, Unwritable> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<Ok, EncodeError> {
+    fn serialize_unit(self) -> Result<Ok, Unwritable> {
         self.encoder.tuple_header(0);
         Ok(())
     }
 
-    fn serialize_unit_struct(mut self, name: &'static str) -> Result<Ok, EncodeError> {
+    fn serialize_unit_struct(mut self, name: &'static str) -> Result<Ok, Unwritable> {
         match Named::of(name) {
             Named::Record(tag) => self.tuple_head(0, Some(tag)),
             _ => self.name(name),
         }
     }
 
-    fn serialize_unit_variant(mut self, _: &'static str, _: u32, variant: &'static str) -> Result<Ok, EncodeError> {
+    fn serialize_unit_variant(mut self, _: &'static str, _: u32, variant: &'static str) -> Result<Ok, Unwritable> {
         self.name(variant).map_err(|error| error.within(variant))
     }
 
@@ -278,7 +278,7 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         mut self,
         name: &'static str,
         value: &T,
-    ) -> Result<Ok, EncodeError> {
+    ) -> Result<Ok, Unwritable> {
         let wanted = match name {
             TERM_TOKEN => return value.serialize(Raw { encoder: self.encoder, is_atom: false }),
             ATOM_TOKEN => return value.serialize(Raw { encoder: self.encoder, is_atom: true }),
@@ -302,7 +302,7 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         _: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<Ok, EncodeError> {
+    ) -> Result<Ok, Unwritable> {
         let variant = match (name, variant) {
             ("Result", "Ok") => "ok",
             ("Result", "Err") => "error",
@@ -321,7 +321,7 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         Ok(())
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Seq<'s, 'a>, EncodeError> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Seq<'s, 'a>, Unwritable> {
         let at = self.encoder.buffer().len();
         let keys = (self.wanted == Wanted::Set).then(Vec::new);
         match keys {
@@ -331,11 +331,11 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         Ok(Seq { encoder: self.encoder, at, written: 0, keys })
     }
 
-    fn serialize_tuple(self, len: usize) -> Result<Tuple<'s, 'a>, EncodeError> {
+    fn serialize_tuple(self, len: usize) -> Result<Tuple<'s, 'a>, Unwritable> {
         self.tuple(len, None)
     }
 
-    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Tuple<'s, 'a>, EncodeError> {
+    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Tuple<'s, 'a>, Unwritable> {
         match Named::of(name) {
             Named::Record(tag) => self.tuple(len, Some(tag)),
             _ => self.tuple(len, None),
@@ -348,19 +348,19 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         _: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Tuple<'s, 'a>, EncodeError> {
+    ) -> Result<Tuple<'s, 'a>, Unwritable> {
         let tuple = self.tuple(len, Some(variant)).map_err(|error| error.within(variant))?;
         Ok(Tuple { variant: Some(variant), ..tuple })
     }
 
-    fn serialize_map(self, len: Option<usize>) -> Result<Pairs<'s, 'a>, EncodeError> {
+    fn serialize_map(self, len: Option<usize>) -> Result<Pairs<'s, 'a>, Unwritable> {
         // Collections know their length and have each key once. Who does not is a struct with
         // `#[serde(flatten)]`: its fields are to be atoms as well, and may come twice.
         let keys = len.is_none().then(Vec::new);
         Ok(Pairs { keys, ..self.pairs() })
     }
 
-    fn serialize_struct(mut self, name: &'static str, len: usize) -> Result<Pairs<'s, 'a>, EncodeError> {
+    fn serialize_struct(mut self, name: &'static str, len: usize) -> Result<Pairs<'s, 'a>, Unwritable> {
         match Named::of(name) {
             Named::Plain => Ok(self.pairs()),
             Named::Elixir => {
@@ -385,7 +385,7 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Pairs<'s, 'a>, EncodeError> {
+    ) -> Result<Pairs<'s, 'a>, Unwritable> {
         self.encoder.tuple_header(2);
         self.name(variant).map_err(|error| error.within(variant))?;
         Ok(Pairs { variant: Some(variant), ..self.pairs() })
@@ -397,9 +397,3 @@ impl<'s, 'a> ser::Serializer for Serializer<'s, 'a> {
 }
 
 const EMPTY_TUPLE: &[u8] = &[tag::SMALL_TUPLE, 0];
-
-impl ser::Error for EncodeError {
-    fn custom<T: std::fmt::Display>(message: T) -> Self {
-        EncodeErrorKind::Custom(message.to_string()).into()
-    }
-}

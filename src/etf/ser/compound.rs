@@ -9,7 +9,7 @@ use super::super::encode::Encoder;
 use super::super::limits::Limits;
 use super::super::named::STRUCT;
 use super::super::term::Term;
-use super::{EncodeError, EncodeErrorKind, Ok, Serializer, Wanted};
+use super::{EncodeErrorKind, Ok, Serializer, Unwritable, Wanted};
 
 /// A list whose length is written when its end is known.
 pub(super) struct Seq<'s, 'a> {
@@ -22,15 +22,15 @@ pub(super) struct Seq<'s, 'a> {
 
 impl ser::SerializeSeq for Seq<'_, '_> {
     type Ok = Ok;
-    type Error = EncodeError;
+    type Error = Unwritable;
 
     #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
         let index = self.written;
         self.written += 1;
         let start = self.encoder.buffer().len();
         if let Err(error) = value.serialize(Serializer::new(self.encoder)) {
-            return Err(error.within_index(index));
+            return Err(error.in_element(index, None));
         }
         if let Some(keys) = &mut self.keys {
             keys.push(start..self.encoder.buffer().len());
@@ -39,7 +39,7 @@ impl ser::SerializeSeq for Seq<'_, '_> {
         Ok(())
     }
 
-    fn end(self) -> Result<Ok, EncodeError> {
+    fn end(self) -> Result<Ok, Unwritable> {
         if let Some(keys) = self.keys {
             check_keys(self.encoder, keys)?;
             return close(self.encoder, self.at, self.written);
@@ -49,7 +49,7 @@ impl ser::SerializeSeq for Seq<'_, '_> {
 }
 
 /// Ends a list that was begun at `at`.
-fn end_list(encoder: &mut Encoder<'_>, at: usize, written: usize) -> Result<Ok, EncodeError> {
+fn end_list(encoder: &mut Encoder<'_>, at: usize, written: usize) -> Result<Ok, Unwritable> {
     if written == 0 {
         encoder.buffer().truncate(at);
     } else {
@@ -60,7 +60,7 @@ fn end_list(encoder: &mut Encoder<'_>, at: usize, written: usize) -> Result<Ok, 
 }
 
 /// Refuses a key that comes twice.
-fn check_keys(encoder: &mut Encoder<'_>, keys: Vec<Range<usize>>) -> Result<(), EncodeError> {
+fn check_keys(encoder: &mut Encoder<'_>, keys: Vec<Range<usize>>) -> Result<(), Unwritable> {
     let buf = &*encoder.buffer();
     let of = |key: &Range<usize>| buf.get(key.clone()).unwrap_or_default();
     let mut keys = keys;
@@ -72,7 +72,7 @@ fn check_keys(encoder: &mut Encoder<'_>, keys: Vec<Range<usize>>) -> Result<(), 
 }
 
 /// Writes the number of elements behind the tag at `at`.
-fn close(encoder: &mut Encoder<'_>, at: usize, written: usize) -> Result<(), EncodeError> {
+fn close(encoder: &mut Encoder<'_>, at: usize, written: usize) -> Result<(), Unwritable> {
     let too_many = EncodeErrorKind::TooMany { count: written, most: u32::MAX as usize };
     encoder.patch(at + 1, u32::try_from(written).map_err(|_| too_many)?);
     Ok(())
@@ -87,29 +87,21 @@ pub(super) struct Tuple<'s, 'a> {
     pub(super) variant: Option<&'static str>,
 }
 
-/// Puts the variant that a part belongs to before the path of its error.
-fn of_variant(variant: Option<&'static str>) -> impl Fn(EncodeError) -> EncodeError {
-    move |error| match variant {
-        Some(variant) => error.within(variant),
-        None => error,
-    }
-}
-
 impl Tuple<'_, '_> {
     #[inline]
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let (index, variant) = (self.written, self.variant);
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
+        let index = self.written;
         self.written += 1;
         let written = value.serialize(Serializer::new(self.encoder));
-        written.map_err(|error| of_variant(variant)(error.within_index(index)))
+        written.map_err(|error| error.in_element(index, self.variant))
     }
 
-    fn close(self) -> Result<Ok, EncodeError> {
-        check_count(self.announced, self.written).map_err(of_variant(self.variant))
+    fn close(self) -> Result<Ok, Unwritable> {
+        check_count(self.announced, self.written).map_err(|error| error.of_variant(self.variant))
     }
 }
 
-fn check_count(announced: usize, written: usize) -> Result<Ok, EncodeError> {
+fn check_count(announced: usize, written: usize) -> Result<Ok, Unwritable> {
     if announced != written {
         return Err(EncodeErrorKind::WrongCount { announced, written }.into());
     }
@@ -120,13 +112,13 @@ macro_rules! tuples {
     ($($trait:ident $method:ident),*) => {
         $(impl ser::$trait for Tuple<'_, '_> {
             type Ok = Ok;
-            type Error = EncodeError;
+            type Error = Unwritable;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
                 self.element(value)
             }
 
-            fn end(self) -> Result<Ok, EncodeError> {
+            fn end(self) -> Result<Ok, Unwritable> {
                 self.close()
             }
         })*
@@ -167,13 +159,12 @@ pub(super) enum Form {
 
 impl Pairs<'_, '_> {
     #[inline]
-    pub(super) fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
-        let variant = self.variant;
-        self.pair(key, value).map_err(|error| of_variant(variant)(error.within(key)))
+    pub(super) fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Unwritable> {
+        self.pair(key, value).map_err(|error| error.within(key).of_variant(self.variant))
     }
 
     #[inline]
-    fn pair<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), EncodeError> {
+    fn pair<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Unwritable> {
         self.written += 1;
         let mut serializer = Serializer::new(self.encoder);
         match self.form {
@@ -191,18 +182,17 @@ impl Pairs<'_, '_> {
         value.serialize(serializer)
     }
 
-    fn skipped(&self, key: &'static str) -> Result<(), EncodeError> {
+    fn skipped(&self, key: &'static str) -> Result<(), Unwritable> {
         match self.form {
             Form::Record { .. } => {
-                let kind =
-                    EncodeErrorKind::Custom("a field of a record has its place and cannot be left out".to_owned());
-                Err(of_variant(self.variant)(EncodeError::from(kind).within(key)))
+                let error: Unwritable = ser::Error::custom("a field of a record has its place and cannot be left out");
+                Err(error.within(key).of_variant(self.variant))
             }
             _ => Ok(()),
         }
     }
 
-    fn close(self) -> Result<Ok, EncodeError> {
+    fn close(self) -> Result<Ok, Unwritable> {
         let Self { encoder, at, written, form, keys, variant, .. } = self;
         let keys = keys.filter(|_| form == Form::Map);
         let closed = keys.map_or(Ok(()), |keys| check_keys(encoder, keys)).and_then(|()| match form {
@@ -210,16 +200,16 @@ impl Pairs<'_, '_> {
             Form::Keyword => end_list(encoder, at, written),
             Form::Record { announced } => check_count(announced, written),
         });
-        closed.map_err(of_variant(variant))
+        closed.map_err(|error| error.of_variant(variant))
     }
 }
 
 impl ser::SerializeMap for Pairs<'_, '_> {
     type Ok = Ok;
-    type Error = EncodeError;
+    type Error = Unwritable;
 
     #[inline]
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwritable> {
         self.written += 1;
         let is_keyword = self.form == Form::Keyword;
         if is_keyword {
@@ -228,7 +218,7 @@ impl ser::SerializeMap for Pairs<'_, '_> {
         self.key = self.encoder.buffer().len();
         let wanted = if is_keyword || self.keys.is_some() { Wanted::Name } else { Wanted::Usual };
         let index = self.written - 1;
-        key.serialize(Serializer { encoder: self.encoder, wanted }).map_err(|error| error.within_index(index))?;
+        key.serialize(Serializer { encoder: self.encoder, wanted }).map_err(|error| error.in_element(index, None))?;
         let end = self.encoder.buffer().len();
         if let Some(keys) = &mut self.keys {
             keys.push(self.key..end);
@@ -237,12 +227,12 @@ impl ser::SerializeMap for Pairs<'_, '_> {
     }
 
     #[inline]
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
         let written = value.serialize(Serializer::new(self.encoder));
         written.map_err(|error| error.within(&key_in_path(&self.encoder.written_from(self.key))))
     }
 
-    fn end(self) -> Result<Ok, EncodeError> {
+    fn end(self) -> Result<Ok, Unwritable> {
         self.close()
     }
 }
@@ -251,21 +241,21 @@ macro_rules! structs {
     ($($trait:ident),*) => {
         $(impl ser::$trait for Pairs<'_, '_> {
             type Ok = Ok;
-            type Error = EncodeError;
+            type Error = Unwritable;
 
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,
                 key: &'static str,
                 value: &T,
-            ) -> Result<(), EncodeError> {
+            ) -> Result<(), Unwritable> {
                 self.field(key, value)
             }
 
-            fn skip_field(&mut self, key: &'static str) -> Result<(), EncodeError> {
+            fn skip_field(&mut self, key: &'static str) -> Result<(), Unwritable> {
                 self.skipped(key)
             }
 
-            fn end(self) -> Result<Ok, EncodeError> {
+            fn end(self) -> Result<Ok, Unwritable> {
                 self.close()
             }
         })*

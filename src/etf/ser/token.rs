@@ -4,7 +4,7 @@ use serde::ser::{self, Impossible, Serialize};
 
 use super::super::encode::Encoder;
 use super::super::read::Reader;
-use super::{EncodeError, EncodeErrorKind, Ok};
+use super::{Ok, Unwritable};
 
 /// Takes what the types of this crate hand over behind a token: the text of an atom, or a term that
 /// is encoded already.
@@ -15,38 +15,44 @@ pub(super) struct Raw<'s, 'a> {
 
 macro_rules! refuse {
     ($($method:ident($($argument:ty),*) $(<$type:ident>)? -> $answer:ty;)*) => {
-        $(fn $method $(<$type: Serialize + ?Sized>)? (self, $(_: $argument),*) -> Result<$answer, EncodeError> {
+        $(fn $method $(<$type: Serialize + ?Sized>)? (self, $(_: $argument),*) -> Result<$answer, Unwritable> {
             Err(not_raw())
         })*
     };
 }
 
-fn not_raw() -> EncodeError {
+fn not_raw() -> Unwritable {
     ser::Error::custom("a token of this crate is used by another type")
 }
 
 impl ser::Serializer for Raw<'_, '_> {
     type Ok = Ok;
-    type Error = EncodeError;
-    type SerializeSeq = Impossible<Ok, EncodeError>;
-    type SerializeTuple = Impossible<Ok, EncodeError>;
-    type SerializeTupleStruct = Impossible<Ok, EncodeError>;
-    type SerializeTupleVariant = Impossible<Ok, EncodeError>;
-    type SerializeMap = Impossible<Ok, EncodeError>;
-    type SerializeStruct = Impossible<Ok, EncodeError>;
-    type SerializeStructVariant = Impossible<Ok, EncodeError>;
+    type Error = Unwritable;
+    type SerializeSeq = Impossible<Ok, Unwritable>;
+    type SerializeTuple = Impossible<Ok, Unwritable>;
+    type SerializeTupleStruct = Impossible<Ok, Unwritable>;
+    type SerializeTupleVariant = Impossible<Ok, Unwritable>;
+    type SerializeMap = Impossible<Ok, Unwritable>;
+    type SerializeStruct = Impossible<Ok, Unwritable>;
+    type SerializeStructVariant = Impossible<Ok, Unwritable>;
 
     #[inline]
-    fn serialize_str(self, text: &str) -> Result<Ok, EncodeError> {
-        Ok(self.encoder.atom_of(text).map_err(EncodeErrorKind::from)?)
+    fn serialize_str(self, text: &str) -> Result<Ok, Unwritable> {
+        Ok(self.encoder.atom_of(text)?)
     }
 
     #[inline]
-    fn serialize_bytes(self, term: &[u8]) -> Result<Ok, EncodeError> {
+    fn serialize_bytes(self, term: &[u8]) -> Result<Ok, Unwritable> {
         if self.is_atom {
-            return Ok(self.encoder.atom_of_bytes(term).map_err(EncodeErrorKind::from)?);
+            return Ok(self.encoder.atom_of_bytes(term)?);
         }
-        self.encoder.copy(&mut Reader::new(term, &[])).map_err(ser::Error::custom)
+        let mut reader = Reader::new(term, &[]);
+        // What identifies something has just been written for itself, and goes as it stands where atoms do.
+        if !self.encoder.refers_to_atoms() && reader.identifier().is_some_and(|whole| whole.len() == term.len()) {
+            self.encoder.buffer().extend_from_slice(term);
+            return Ok(());
+        }
+        self.encoder.copy(&mut reader).map_err(ser::Error::custom)
     }
 
     /// By this an atom knows that it may give its bytes.
