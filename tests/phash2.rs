@@ -85,8 +85,8 @@ async fn identifiers_of_other_nodes_have_the_hash_that_every_release_gives_them(
     with_each(|node, beam| async move {
         let (name, own) = (node.name().as_atom(), node.process().pid().clone());
         let pid = |id| Term::Pid(gusset::Pid { id, ..own.clone() });
-        let port = |id| Term::Port(gusset::Port { node: name.clone(), id, creation: node.creation() });
-        let reference = |words| Term::Ref(gusset::Ref::from_three(name.clone(), node.creation(), words));
+        let port = |id| Term::from(gusset::Port { node: name.clone(), id, creation: node.creation() });
+        let reference = |words| Term::from(gusset::Ref::from_three(name.clone(), node.creation(), words));
         let mut terms = vec![pid(0), pid(255), pid(0x7fff), port(1), port(0x0fff_ffff)];
         terms.extend([[0, 1, 2], [1, 2, 3], [0x3_ffff, u32::MAX, u32::MAX]].map(reference));
         // OTP 23 has no larger numbers.

@@ -231,8 +231,8 @@ impl Building<'_> {
                 arity => return self.open(Kind::Tuple, arity, start),
             },
             tag::PID => Term::Pid(reader.pid()?),
-            tag::NEW_PORT | tag::V4_PORT | tag::PORT => Term::Port(reader.port()?),
-            tag::NEWER_REFERENCE | tag::NEW_REFERENCE | tag::REFERENCE => Term::Ref(reader.reference()?),
+            tag::NEW_PORT | tag::V4_PORT | tag::PORT => Term::from(reader.port()?),
+            tag::NEWER_REFERENCE | tag::NEW_REFERENCE | tag::REFERENCE => Term::from(reader.reference()?),
             tag::STRING => {
                 let bytes = reader.byte_list()?;
                 self.items = self.items.saturating_add(bytes.len());
@@ -243,7 +243,7 @@ impl Building<'_> {
                 let (bytes, bits) = reader.bitstring()?;
                 let bytes = reader.share(bytes);
                 match BitString::new(bytes.clone(), bits) {
-                    Some(bits) => Term::BitString(bits),
+                    Some(bits) => Term::from(bits),
                     None => Term::Binary(bytes),
                 }
             }

@@ -35,9 +35,9 @@ pub enum Term {
     /// A process identifier.
     Pid(Pid),
     /// A port identifier.
-    Port(Port),
+    Port(Box<Port>),
     /// A reference or alias.
-    Ref(Ref),
+    Ref(Box<Ref>),
     /// A tuple.
     Tuple(Vec<Term>),
     /// A proper list, the empty one included. Erlang's strings are lists of integers.
@@ -49,12 +49,15 @@ pub enum Term {
     /// A binary, whole bytes. Elixir's strings are binaries.
     Binary(Bytes),
     /// A bitstring whose last byte is not whole.
-    BitString(BitString),
+    BitString(Box<BitString>),
     /// A fun.
     Fun(Box<Fun>),
     /// A native record (OTP 29 and later; classic records are tuples).
     Record(Box<Record>),
 }
+
+/// Five words, in whatever way the rest of it changes: trees are made of these.
+const _: () = assert!(size_of::<Term>() <= 40);
 
 /// A bitstring that does not end at a byte.
 #[derive(Clone, PartialEq, Eq, Hash)]

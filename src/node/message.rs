@@ -54,7 +54,7 @@ impl Message {
             }
             Self::Down { reference, object, reason } => Term::Tuple(vec![
                 atom(crate::atom!("DOWN")),
-                Term::Ref(reference.clone()),
+                Term::from(reference.clone()),
                 atom(crate::atom!("process")),
                 object.term(),
                 reason.term()?,
@@ -64,7 +64,12 @@ impl Message {
                     Ok(pid) => (crate::atom!("ok"), Term::Pid(pid.clone())),
                     Err(error) => (crate::atom!("error"), atom(error.clone())),
                 };
-                Term::Tuple(vec![atom(crate::atom!("spawn_reply")), Term::Ref(reference.clone()), atom(verdict), value])
+                Term::Tuple(vec![
+                    atom(crate::atom!("spawn_reply")),
+                    Term::from(reference.clone()),
+                    atom(verdict),
+                    value,
+                ])
             }
             Self::Node(NodeEvent::Up { name, .. }) => {
                 Term::Tuple(vec![atom(crate::atom!("nodeup")), atom(name.as_atom().clone())])
@@ -117,7 +122,7 @@ impl Target {
             Self::Pid(pid) => Term::Pid(pid.clone()),
             Self::Name(name) => Term::Atom(name.clone()),
             Self::NameOn(name, node) => Term::Tuple(vec![Term::Atom(name.clone()), Term::Atom(node.as_atom().clone())]),
-            Self::Alias(alias) => Term::Ref(alias.clone()),
+            Self::Alias(alias) => Term::from(alias.clone()),
         }
     }
 }

@@ -75,7 +75,7 @@ impl ReplyTo {
     /// The reply to `pid`, under a tag.
     pub fn new(pid: Pid, tag: Term) -> Self {
         let tag = match tag {
-            Term::Ref(reference) => Tag::Ref(reference),
+            Term::Ref(reference) => Tag::Ref(*reference),
             term => match alias_of(&term) {
                 Some((alias, true)) => Tag::Alias(alias),
                 Some((alias, false)) => Tag::Other { term, alias: Some(alias) },
@@ -115,7 +115,7 @@ impl ReplyTo {
     /// The tag of the call.
     pub fn tag(&self) -> Term {
         match &self.tag {
-            Tag::Ref(reference) => Term::Ref(reference.clone()),
+            Tag::Ref(reference) => Term::from(reference.clone()),
             Tag::Alias(alias) => crate::list![atom!("alias"); alias],
             Tag::Other { term, .. } => term.clone(),
         }
@@ -191,7 +191,7 @@ impl ReplyTo {
             Tag::Ref(reference) | Tag::Alias(reference) => Some(reference),
             // `[[alias|Alias]|Monitor]` of multi_call.
             Tag::Other { term: Term::ImproperList(_, monitor), .. } => match monitor.as_ref() {
-                Term::Ref(monitor) => Some(monitor),
+                Term::Ref(monitor) => Some(monitor.as_ref()),
                 _ => None,
             },
             Tag::Other { .. } => None,
@@ -278,7 +278,7 @@ fn alias_of(tag: &Term) -> Option<(Ref, bool)> {
 fn only_alias(term: &Term) -> Option<Ref> {
     let Term::ImproperList(head, tail) = term else { return None };
     match (head.as_slice(), tail.as_ref()) {
-        ([word], Term::Ref(alias)) if word.is_atom("alias") => Some(alias.clone()),
+        ([word], Term::Ref(alias)) if word.is_atom("alias") => Some(Ref::clone(alias)),
         _ => None,
     }
 }
@@ -325,7 +325,7 @@ pub(crate) fn reply_in(message: &Payload, tag: &Term) -> Option<Payload> {
     let mut reader = message.reader();
     reader.tuple_of(2).ok()?;
     let same = match tag {
-        Term::Ref(reference) => reader.reference().ok()? == *reference,
+        Term::Ref(reference) => reader.reference().ok()? == **reference,
         tag => match alias_of(tag) {
             Some((alias, true)) => read_alias(&mut reader).ok()? == alias,
             _ => Term::decode(&mut reader, &Limits::default()).ok()? == *tag,

@@ -114,7 +114,7 @@ impl Exchange {
     /// The answer goes to the pid: for processes that end with the call.
     pub(crate) fn by_ref(process: &Process) -> Self {
         let monitor = process.node().make_ref();
-        Self { tag: Term::Ref(monitor.clone()), monitor }
+        Self { tag: Term::from(monitor.clone()), monitor }
     }
 
     /// The answer goes to an alias that is taken back after the call, so that none comes late.

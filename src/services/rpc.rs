@@ -100,7 +100,7 @@ impl Node {
             process.set_group_leader(leader);
         }
         let mark = self.make_ref();
-        let call = vec![Term::Ref(mark.clone()), Term::Atom(module), Term::Atom(function), Term::List(args)];
+        let call = vec![Term::from(mark.clone()), Term::Atom(module), Term::Atom(function), Term::List(args)];
         let exchange = async {
             let with = SpawnWith { link: false, monitor: true };
             let request = process.spawn_request(node, (atom!("erpc"), atom!("execute_call"), call), with).await?;

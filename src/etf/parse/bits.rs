@@ -79,7 +79,7 @@ impl Bits {
     fn finish(self) -> Term {
         let bytes: bytes::Bytes = self.bytes.into();
         match BitString::new(bytes.clone(), self.used) {
-            Some(bits) => Term::BitString(bits),
+            Some(bits) => Term::from(bits),
             None => Term::Binary(bytes),
         }
     }

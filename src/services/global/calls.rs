@@ -79,7 +79,7 @@ impl Caller {
                 Message::Sent(payload) => {
                     let term = payload.term().ok()?;
                     let [Term::Ref(tag), answer] = term.as_tuple_of()? else { return None };
-                    waiting.contains_key(tag).then(|| (tag.clone(), Some(answer.clone())))
+                    waiting.contains_key(tag).then(|| (Ref::clone(tag), Some(answer.clone())))
                 }
                 _ => None,
             });

@@ -208,7 +208,7 @@ impl Global {
         let answer = process.recv_match(|message| {
             let Message::Sent(payload) = message else { return None };
             let term = payload.term().ok()?;
-            matches!(term.as_tuple_of(), Some([Term::Ref(of), _]) if *of == tag).then_some(())
+            matches!(term.as_tuple_of(), Some([Term::Ref(of), _]) if **of == tag).then_some(())
         });
         match tokio::time::timeout(timeout, answer).await {
             Ok(answer) => answer.map_err(|_| GlobalError::Stopped),

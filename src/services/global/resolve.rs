@@ -89,7 +89,7 @@ async fn ask(process: &mut Process, ours: &Pid, arguments: [Term; 4]) -> Result<
     }
     let home = NodeName::try_from(&ours.node).map_err(|error| error.to_string())?;
     let result = node.make_ref();
-    let call = [Term::Ref(result.clone()), atom!("global").into(), atom!("resolve_it").into(), Term::list(arguments)];
+    let call = [Term::from(result.clone()), atom!("global").into(), atom!("resolve_it").into(), Term::list(arguments)];
     let erpc: (Atom, Atom, Vec<Term>) = (atom!("erpc"), atom!("execute_call"), call.into());
     let with = SpawnWith { link: false, monitor: true };
     let monitor = process.spawn_request(&home, erpc, with).await.map_err(|error| error.to_string())?;
@@ -102,7 +102,7 @@ async fn ask(process: &mut Process, ours: &Pid, arguments: [Term; 4]) -> Result<
     let reason = answer.map_err(|_| format!("no answer within {RESOLVE_TIMEOUT:?}"))?;
     let reason = reason.map_err(|error| error.to_string())??.term().map_err(|error| error.to_string())?;
     match reason.as_tuple_of() {
-        Some([Term::Ref(of), how, value]) if *of == result && how.is_atom("return") => Ok(value.clone()),
+        Some([Term::Ref(of), how, value]) if **of == result && how.is_atom("return") => Ok(value.clone()),
         _ => Err(reason.to_string()),
     }
 }

@@ -195,7 +195,7 @@ async fn get_status(mut context: CallContext, args: Vec<Term>) -> Result<Term, E
     process.send(&pid, &request).await.map_err(|_| failed(atom!("nodedown")))?;
     let answer = process.recv_match(|message| match message {
         Message::Sent(payload) => match payload.term().ok()?.as_tuple_of() {
-            Some([Term::Ref(tag), answer]) if *tag == watched => Some(Some(answer.clone())),
+            Some([Term::Ref(tag), answer]) if **tag == watched => Some(Some(answer.clone())),
             _ => None,
         },
         Message::Down { reference, .. } if *reference == watched => Some(None),

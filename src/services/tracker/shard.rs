@@ -71,7 +71,7 @@ impl ShardServer {
             if state.ended {
                 return;
             }
-            let (changes, out) = state.core.tick(now, || Term::Ref(process.node().make_ref()));
+            let (changes, out) = state.core.tick(now, || Term::from(process.node().make_ref()));
             state.tell(&changes);
             out
         };
