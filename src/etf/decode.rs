@@ -115,56 +115,60 @@ impl Building<'_> {
         Ok(None)
     }
 
-    /// Takes the next term if it has no parts, or its start.
+    /// Takes the next term if it has no parts, or its start. What has none is made in its place, by a `push` of its own:
+    /// through a function it would be made elsewhere first.
     #[inline(always)]
     fn head(&mut self, reader: &mut Reader<'_>) -> Result<Option<Open>, DecodeError> {
         let start = reader.offset();
         match reader.peek_tag()? {
             tag::SMALL_INTEGER | tag::INTEGER => match reader.integer()? {
-                Integer::Small(value) => self.leaf(Term::Integer(value)),
-                Integer::Big { .. } => self.leaf(Term::NIL),
+                Integer::Small(value) => self.terms.push(Term::Integer(value)),
+                Integer::Big { .. } => self.terms.push(Term::NIL),
             },
             tag::ATOM_CACHE_REF | tag::ATOM | tag::SMALL_ATOM_UTF8 => {
                 if let Some(atom) = reader.short_atom() {
-                    return self.leaf(Term::Atom(atom));
+                    self.terms.push(Term::Atom(atom));
+                } else if let Some(atom) = reader.last_atom() {
+                    self.terms.push(Term::Atom(atom));
+                } else {
+                    self.terms.push(Term::Atom(reader.atom()?));
                 }
-                self.terms.push(Term::Atom(reader.atom()?));
-                Ok(None)
             }
             tag::NEW_PID => {
                 if let Some(pid) = reader.usual_pid() {
-                    return self.leaf(Term::Pid(pid));
+                    self.terms.push(Term::Pid(pid));
+                } else {
+                    self.terms.push(Term::Pid(reader.pid()?));
                 }
-                self.terms.push(Term::Pid(reader.pid()?));
-                Ok(None)
             }
             tag::NEW_FLOAT => {
                 let value = reader.f64()?;
-                self.leaf(Term::Float(value))
+                self.terms.push(Term::Float(value));
             }
             tag::BINARY => {
                 let bytes = reader.bytes()?;
-                self.leaf(Term::Binary(bytes))
+                self.terms.push(Term::Binary(bytes));
             }
             tag::NIL => {
                 reader.nil()?;
-                self.leaf(Term::NIL)
+                self.terms.push(Term::NIL);
             }
             tag::SMALL_TUPLE => match reader.tuple()? {
-                0 => self.leaf(Term::Tuple(Vec::new())),
-                arity => self.open(Kind::Tuple, arity, start),
+                0 => self.terms.push(Term::Tuple(Vec::new())),
+                arity => return self.open(Kind::Tuple, arity, start),
             },
             tag::LIST => {
                 let len = reader.list()?.unwrap_or_default();
                 let open = self.open(Kind::List, len + 1, start)?;
-                if len >= LONG { self.numbers(open, reader) } else { Ok(open) }
+                return if len >= LONG { self.numbers(open, reader) } else { Ok(open) };
             }
             tag::MAP => match reader.map()? {
-                0 => self.leaf(Term::Map(Map::new())),
-                pairs => self.open(Kind::Map, pairs * 2, start),
+                0 => self.terms.push(Term::Map(Map::new())),
+                pairs => return self.open(Kind::Map, pairs * 2, start),
             },
-            _ => self.rare(reader),
+            _ => return self.rare(reader),
         }
+        Ok(None)
     }
 
     /// Takes the numbers that a long list starts with; they are mostly all of it.

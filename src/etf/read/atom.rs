@@ -19,7 +19,7 @@ impl<'a> Reader<'a> {
             self.go_on(rest);
             return Ok(atom.clone());
         }
-        match self.short_atom() {
+        match self.short_atom().or_else(|| self.last_atom()) {
             Some(atom) => Ok(atom),
             None => Ok(Atom::of_checked(&self.atom_text()?)),
         }
@@ -31,6 +31,15 @@ impl<'a> Reader<'a> {
         let (len, rest) = self.atom_len()?;
         let atom = Atom::of_ascii_in(rest.first_chunk()?, len)?;
         self.rest = rest.get(len..)?;
+        Some(atom)
+    }
+
+    /// Takes a short atom of ASCII, wherever it stands; many messages end with one.
+    #[inline(always)]
+    pub(in super::super) fn last_atom(&mut self) -> Option<Atom> {
+        let (text, rest) = self.atom_len().and_then(|(len, rest)| rest.split_at_checked(len))?;
+        let atom = Atom::of_ascii(text)?;
+        self.go_on(rest);
         Some(atom)
     }
 
