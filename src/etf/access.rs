@@ -1,11 +1,13 @@
 //! The parts of lists, tuples, maps and variants, as serde asks for them.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use serde::de::value::{StrDeserializer, UnitDeserializer};
-use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, IntoDeserializer, Visitor};
 
 use super::de::Deserializer;
+use super::de::byte::Byte;
 use super::error::{DecodeErrorKind, Fault};
 use super::limits::Limits;
 use super::read::Reader;
@@ -33,13 +35,7 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
         Ok(Self { de, bytes: &[], left, has_tail: true, index: 0 })
     }
 
-    /// Whether there is one more.
-    #[inline]
-    fn more(&mut self) -> Result<bool, Fault> {
-        if self.left > 0 { Ok(true) } else { self.next_piece() }
-    }
-
-    /// Opens the next piece of a list; `false` at the end.
+    /// Opens the next piece of a list where one has ended; `false` at the end of the list.
     fn next_piece(&mut self) -> Result<bool, Fault> {
         while self.left == 0 && self.bytes.is_empty() {
             if !self.has_tail {
@@ -62,10 +58,25 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
         Ok(true)
     }
 
+    /// The next byte of a compact piece.
+    #[inline(never)]
+    fn next_byte<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        let Some((&byte, rest)) = self.bytes.split_first() else { return Ok(None) };
+        self.bytes = rest;
+        let (index, offset) = (self.index, self.de.reader.offset() - rest.len() - 1);
+        self.index += 1;
+        let element = SMALL_INTEGERS.get(usize::from(byte)).map_or(&[][..], |element| element);
+        let mut element = self.de.beside(Reader::new(element, &[]));
+        match seed.deserialize(Byte(&mut element)) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => Err(error.moved(offset).in_element(offset, index, &[])),
+        }
+    }
+
     /// Checks that all were taken.
     #[inline]
     pub(super) fn end(&mut self) -> Result<(), Fault> {
-        if self.more()? { more_than(self.index, &self.de.reader) } else { Ok(()) }
+        if self.left > 0 || self.next_piece()? { more_than(self.index, &self.de.reader) } else { Ok(()) }
     }
 }
 
@@ -108,10 +119,13 @@ impl<'d, 'de, 'l> Counted<'d, 'de, 'l> {
     }
 }
 
-impl<'de> de::SeqAccess<'de> for Counted<'_, 'de, '_> {
+// What follows is for references to them: serde has such implementations, but the functions in between are not always
+// made part of what is around them, and each is one place more through which a value is moved.
+
+impl<'de> de::SeqAccess<'de> for &mut Counted<'_, 'de, '_> {
     type Error = Fault;
 
-    #[inline]
+    #[inline(always)]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
         if self.left == 0 {
             return Ok(None);
@@ -125,39 +139,36 @@ impl<'de> de::SeqAccess<'de> for Counted<'_, 'de, '_> {
         }
     }
 
+    #[inline(always)]
+    fn next_element<T: Deserialize<'de>>(&mut self) -> Result<Option<T>, Fault> {
+        self.next_element_seed(PhantomData)
+    }
+
     fn size_hint(&self) -> Option<usize> {
         Some(self.left)
     }
 }
 
-impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
+impl<'de> de::SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
     type Error = Fault;
 
-    #[inline]
+    #[inline(always)]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        if !self.more()? {
-            return Ok(None);
+        if self.left == 0 && (!self.next_piece()? || self.left == 0) {
+            return self.next_byte(seed);
         }
         let index = self.index;
+        self.left -= 1;
         self.index += 1;
-        if self.left > 0 {
-            self.left -= 1;
-            return match self.de.element(seed, index, &[]) {
-                Ok(value) => Ok(Some(value)),
-                Err(fault) => Err(fault),
-            };
+        match self.de.element(seed, index, &[]) {
+            Ok(value) => Ok(Some(value)),
+            Err(fault) => Err(fault),
         }
-        if let Some((&byte, rest)) = self.bytes.split_first() {
-            self.bytes = rest;
-            let offset = self.de.reader.offset() - rest.len() - 1;
-            let element = SMALL_INTEGERS.get(usize::from(byte)).map_or(&[][..], |element| element);
-            let mut element = self.de.beside(Reader::new(element, &[]));
-            return match seed.deserialize(&mut element) {
-                Ok(value) => Ok(Some(value)),
-                Err(error) => Err(error.moved(offset).in_element(offset, index, &[])),
-            };
-        }
-        Ok(None)
+    }
+
+    #[inline(always)]
+    fn next_element<T: Deserialize<'de>>(&mut self) -> Result<Option<T>, Fault> {
+        self.next_element_seed(PhantomData)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -243,6 +254,14 @@ impl<'d, 'de, 'l> Entries<'d, 'de, 'l> {
         Ok(())
     }
 
+    /// How many are known to come.
+    pub(super) fn at_least(&self) -> Option<usize> {
+        match self.source {
+            Source::Map { left } => Some(left),
+            Source::List { left } => left,
+        }
+    }
+
     /// What is read: the next key, after [`more`](Self::more).
     pub(super) fn reader(&mut self) -> &mut Reader<'de> {
         &mut self.de.reader
@@ -301,18 +320,31 @@ pub(super) fn key_in_path(key: &Reader<'_>) -> String {
     }
 }
 
-impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
+impl<'de> de::MapAccess<'de> for &mut Entries<'_, 'de, '_> {
     type Error = Fault;
 
-    #[inline]
+    #[inline(always)]
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         if !self.more()? {
             return Ok(None);
         }
-        self.key(seed).map(Some)
+        match self.key(seed) {
+            Ok(key) => Ok(Some(key)),
+            Err(fault) => Err(fault),
+        }
     }
 
-    #[inline]
+    #[inline(always)]
+    fn next_key<K: Deserialize<'de>>(&mut self) -> Result<Option<K>, Fault> {
+        self.next_key_seed(PhantomData)
+    }
+
+    #[inline(always)]
+    fn next_value<V: Deserialize<'de>>(&mut self) -> Result<V, Fault> {
+        self.next_value_seed(PhantomData)
+    }
+
+    #[inline(always)]
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let start = self.de.reader.rest();
         match seed.deserialize(&mut *self.de) {
@@ -322,10 +354,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de, '_> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        match self.source {
-            Source::Map { left } => Some(left),
-            Source::List { left } => left,
-        }
+        self.at_least()
     }
 }
 

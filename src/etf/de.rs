@@ -16,6 +16,7 @@
 //! Where the type does not say what it wants (untagged enums, flattened structs) an atom is text,
 //! but for `true`, `false` and `nil`; and tagged tuples are not recognised as variants.
 
+pub(super) mod byte;
 mod structs;
 mod values;
 
@@ -154,7 +155,7 @@ impl<'de, 'l> Deserializer<'de, 'l> {
     }
 
     /// Reads an element, and says which it is (by its name, or by its index) if that fails.
-    #[inline]
+    #[inline(always)]
     pub(super) fn element<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,

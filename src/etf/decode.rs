@@ -121,9 +121,9 @@ impl Building<'_> {
     fn head(&mut self, reader: &mut Reader<'_>) -> Result<Option<Open>, DecodeError> {
         let start = reader.offset();
         match reader.peek_tag()? {
-            tag::SMALL_INTEGER | tag::INTEGER => match reader.integer()? {
-                Integer::Small(value) => self.terms.push(Term::Integer(value)),
-                Integer::Big { .. } => self.terms.push(Term::NIL),
+            tag::SMALL_INTEGER | tag::INTEGER => match reader.usual_integer() {
+                Some(value) => self.terms.push(Term::Integer(value.into())),
+                None => return self.rare(reader),
             },
             tag::ATOM_CACHE_REF | tag::ATOM | tag::SMALL_ATOM_UTF8 => {
                 if let Some(atom) = reader.short_atom() {
@@ -218,7 +218,7 @@ impl Building<'_> {
     fn rare(&mut self, reader: &mut Reader<'_>) -> Result<Option<Open>, DecodeError> {
         let start = reader.offset();
         let leaf = match reader.peek_tag()? {
-            tag::SMALL_BIG | tag::LARGE_BIG => match reader.integer()? {
+            tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG => match reader.integer()? {
                 Integer::Small(value) => Term::Integer(value),
                 big => {
                     if let Integer::Big { magnitude, .. } = &big {

@@ -267,3 +267,50 @@ fn json_shows_terms_as_text() {
     assert_eq!(json, r#"["ok","{a,1}"]"#);
     assert_eq!(serde_json::from_str::<(Atom, Term)>(&json).unwrap(), value);
 }
+
+/// `[1, 2]` is sent as two bytes; whatever is read from small integers is read from them.
+#[test]
+fn bytes_of_a_compact_list_are_read_as_integers_are() {
+    fn same<T: for<'de> Deserialize<'de> + PartialEq + std::fmt::Debug>(expected: &[T]) {
+        let [compact, long] = [&[131, 107, 0, 2, 1, 2][..], &[131, 108, 0, 0, 0, 2, 97, 1, 97, 2, 106]];
+        for list in [compact, long, &[131, 108, 0, 0, 0, 1, 97, 1, 107, 0, 1, 2]] {
+            assert_eq!(from_bytes::<Vec<T>>(list).unwrap(), expected, "{list:?}");
+        }
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Wrapped(Option<u16>);
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Text(String),
+        Number(i8),
+    }
+    same::<u8>(&[1, 2]);
+    same::<i128>(&[1, 2]);
+    same::<f64>(&[1.0, 2.0]);
+    same::<char>(&['\u{1}', '\u{2}']);
+    same::<Option<u32>>(&[Some(1), Some(2)]);
+    same::<Wrapped>(&[Wrapped(Some(1)), Wrapped(Some(2))]);
+    same::<Either>(&[Either::Number(1), Either::Number(2)]);
+    same::<Term>(&[Term::from(1), Term::from(2)]);
+    same::<serde::de::IgnoredAny>(&[serde::de::IgnoredAny, serde::de::IgnoredAny]);
+    fn refused<T: for<'de> Deserialize<'de> + std::fmt::Debug>() -> [String; 2] {
+        let compact = from_bytes::<(u8, Vec<T>)>(&[131, 104, 2, 97, 0, 107, 0, 1, 2]).unwrap_err();
+        let long = from_bytes::<(u8, Vec<T>)>(&[131, 104, 2, 97, 0, 108, 0, 0, 0, 1, 97, 2, 106]).unwrap_err();
+        assert_eq!((compact.offset, long.offset), (8, 10), "{compact}, {long}");
+        [compact, long].map(|error| format!("{}: {:?}", error.path, error.kind))
+    }
+    for [compact, long] in [
+        refused::<String>(),
+        refused::<bool>(),
+        refused::<Vec<u8>>(),
+        refused::<(u8, u8)>(),
+        refused::<Atom>(),
+        refused::<BTreeMap<u8, u8>>(),
+        refused::<std::net::IpAddr>(),
+        refused::<()>(),
+    ] {
+        assert_eq!(compact, long);
+        assert!(!compact.is_empty());
+    }
+}

@@ -122,11 +122,11 @@ impl<'de> de::MapAccess<'de> for Fields<'_, 'de, '_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        self.entries.next_value_seed(seed)
+        (&mut self.entries).next_value_seed(seed)
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.entries.size_hint()
+        self.entries.at_least()
     }
 }
 

@@ -14,6 +14,18 @@ use super::{DecodeErrorKind, Deserializer, Encoded, Fault};
 impl<'de> Deserializer<'de, '_> {
     #[inline]
     pub(super) fn integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+        match self.reader.usual_integer() {
+            Some(value) => match u64::try_from(value) {
+                Ok(value) => visitor.visit_u64(value),
+                Err(_) => visitor.visit_i64(value.into()),
+            },
+            None => self.rare_integer(visitor),
+        }
+    }
+
+    /// An integer that takes more than four bytes, and the errors.
+    #[inline(never)]
+    fn rare_integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.rest();
         match self.reader.integer()? {
             Integer::Small(value) => match u64::try_from(value) {
@@ -58,15 +70,18 @@ impl<'de> Deserializer<'de, '_> {
 
     #[inline]
     pub(super) fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
-        match self.reader.peek_tag()? {
-            tag::SMALL_INTEGER | tag::INTEGER | tag::SMALL_BIG | tag::LARGE_BIG => self.number_of_integer(visitor),
-            _ => visitor.visit_f64(self.reader.f64()?),
+        match self.reader.usual_f64() {
+            Some(value) => visitor.visit_f64(value),
+            None => self.rare_number(visitor),
         }
     }
 
-    fn number_of_integer<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+    /// A number that is no new float, and the errors.
+    #[inline(never)]
+    fn rare_number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         let start = self.reader.clone();
         match self.reader.peek_tag()? {
+            tag::SMALL_INTEGER | tag::INTEGER => visitor.visit_i64(self.reader.i64()?),
             tag::SMALL_BIG | tag::LARGE_BIG => {
                 // `Limits` may bound it, but `to_f64` takes time in proportion at worst.
                 match self.reader.integer()?.to_bigint().to_f64().filter(|value| value.is_finite()) {
@@ -74,7 +89,7 @@ impl<'de> Deserializer<'de, '_> {
                     None => start.fail(DecodeErrorKind::Invalid("the integer does not fit a float")),
                 }
             }
-            _ => visitor.visit_i64(self.reader.i64()?),
+            _ => visitor.visit_f64(self.reader.f64()?),
         }
     }
 
@@ -105,7 +120,7 @@ impl<'de> Deserializer<'de, '_> {
             tag::NIL | tag::LIST => {
                 let mut text = String::new();
                 let mut elements = Elements::list(self)?;
-                while let Some(code) = de::SeqAccess::next_element::<u32>(&mut elements)? {
+                while let Some(code) = de::SeqAccess::next_element::<u32>(&mut &mut elements)? {
                     match char::from_u32(code) {
                         Some(character) => text.push(character),
                         None => return start.fail(DecodeErrorKind::Invalid("the list is not one of characters")),
@@ -165,7 +180,7 @@ impl<'de> Deserializer<'de, '_> {
             tag::NIL | tag::LIST => {
                 let mut bytes = Vec::new();
                 let mut elements = Elements::list(self)?;
-                while let Some(byte) = de::SeqAccess::next_element::<u8>(&mut elements)? {
+                while let Some(byte) = de::SeqAccess::next_element::<u8>(&mut &mut elements)? {
                     bytes.push(byte);
                 }
                 visitor.visit_byte_buf(bytes)

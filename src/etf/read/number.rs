@@ -43,17 +43,22 @@ impl<'a> Reader<'a> {
     /// Takes an integer of any size, without copying a large one.
     #[inline]
     pub(crate) fn integer(&mut self) -> Result<Integer<'a>, DecodeError> {
-        match *self.rest {
-            [tag::SMALL_INTEGER, byte, ref rest @ ..] => {
-                self.go_on(rest);
-                Ok(Integer::Small(byte.into()))
-            }
-            [tag::INTEGER, a, b, c, d, ref rest @ ..] => {
-                self.go_on(rest);
-                Ok(Integer::Small(i32::from_be_bytes([a, b, c, d]).into()))
-            }
-            _ => self.large_integer(),
+        match self.usual_integer() {
+            Some(value) => Ok(Integer::Small(value.into())),
+            None => self.large_integer(),
         }
+    }
+
+    /// Takes an integer of one byte or of four.
+    #[inline(always)]
+    pub(in super::super) fn usual_integer(&mut self) -> Option<i32> {
+        let (value, rest) = match self.rest {
+            [tag::SMALL_INTEGER, byte, rest @ ..] => (i32::from(*byte), rest),
+            [tag::INTEGER, a, b, c, d, rest @ ..] => (i32::from_be_bytes([*a, *b, *c, *d]), rest),
+            _ => return None,
+        };
+        self.go_on(rest);
+        Some(value)
     }
 
     /// As [`integer`](Self::integer), for those that are not small, and the errors.
@@ -94,15 +99,23 @@ impl<'a> Reader<'a> {
     /// When the next term is no float, or is not a number or infinite.
     #[inline]
     pub fn f64(&mut self) -> Result<f64, DecodeError> {
-        if let [tag::NEW_FLOAT, rest @ ..] = self.rest
-            && let Some((bytes, rest)) = rest.split_first_chunk()
-            && let value = f64::from_be_bytes(*bytes)
-            && value.is_finite()
-        {
-            self.go_on(rest);
-            return Ok(value);
+        match self.usual_f64() {
+            Some(value) => Ok(value),
+            None => self.rare_f64(),
         }
-        self.rare_f64()
+    }
+
+    /// Takes a new float that is a number.
+    #[inline(always)]
+    pub(in super::super) fn usual_f64(&mut self) -> Option<f64> {
+        let [tag::NEW_FLOAT, rest @ ..] = self.rest else { return None };
+        let (bytes, rest) = rest.split_first_chunk()?;
+        let value = f64::from_be_bytes(*bytes);
+        if !value.is_finite() {
+            return None;
+        }
+        self.go_on(rest);
+        Some(value)
     }
 
     /// As [`f64`](Self::f64), for old ones, and the errors.
