@@ -35,11 +35,18 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
         Ok(Self { de, bytes: &[], left, has_tail: true, index: 0 })
     }
 
-    /// Opens the next piece of a list where one has ended; `false` at the end of the list.
-    fn next_piece(&mut self) -> Result<bool, Fault> {
-        while self.left == 0 && self.bytes.is_empty() {
+    /// What comes where a long piece has ended.
+    fn next_piece(&mut self) -> Result<Piece, Fault> {
+        loop {
+            if let Some((&byte, rest)) = self.bytes.split_first() {
+                self.bytes = rest;
+                return Ok(Piece::Byte(byte));
+            }
+            if self.left > 0 {
+                return Ok(Piece::Long);
+            }
             if !self.has_tail {
-                return Ok(false);
+                return Ok(Piece::End);
             }
             match self.de.reader.peek_tag()? {
                 // A compact piece is the tail, and has none of its own.
@@ -55,20 +62,17 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
                 _ => return self.de.reader.unexpected("the end of a proper list"),
             }
         }
-        Ok(true)
     }
 
-    /// The next byte of a compact piece.
+    /// Reads a byte of a compact piece.
     #[inline(never)]
-    fn next_byte<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        let Some((&byte, rest)) = self.bytes.split_first() else { return Ok(None) };
-        self.bytes = rest;
-        let (index, offset) = (self.index, self.de.reader.offset() - rest.len() - 1);
+    fn byte<T: DeserializeSeed<'de>>(&mut self, seed: T, byte: u8) -> Result<T::Value, Fault> {
+        let (index, offset) = (self.index, self.de.reader.offset() - self.bytes.len() - 1);
         self.index += 1;
         let element = SMALL_INTEGERS.get(usize::from(byte)).map_or(&[][..], |element| element);
         let mut element = self.de.beside(Reader::new(element, &[]));
         match seed.deserialize(Byte(&mut element)) {
-            Ok(value) => Ok(Some(value)),
+            Ok(value) => Ok(value),
             Err(error) => Err(error.moved(offset).in_element(offset, index, &[])),
         }
     }
@@ -76,8 +80,20 @@ impl<'d, 'de, 'l> Elements<'d, 'de, 'l> {
     /// Checks that all were taken.
     #[inline]
     pub(super) fn end(&mut self) -> Result<(), Fault> {
-        if self.left > 0 || self.next_piece()? { more_than(self.index, &self.de.reader) } else { Ok(()) }
+        if self.left == 0 && matches!(self.next_piece()?, Piece::End) {
+            return Ok(());
+        }
+        more_than(self.index, &self.de.reader)
     }
+}
+
+/// What comes next in a list.
+enum Piece {
+    /// Elements that are terms; how many, is in `left`.
+    Long,
+    /// An element of a compact piece.
+    Byte(u8),
+    End,
 }
 
 /// Starts a list: how many elements come before its first piece ends.
@@ -154,8 +170,12 @@ impl<'de> de::SeqAccess<'de> for &mut Elements<'_, 'de, '_> {
 
     #[inline(always)]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        if self.left == 0 && (!self.next_piece()? || self.left == 0) {
-            return self.next_byte(seed);
+        if self.left == 0 {
+            match self.next_piece()? {
+                Piece::Long => {}
+                Piece::Byte(byte) => return self.byte(seed, byte).map(Some),
+                Piece::End => return Ok(None),
+            }
         }
         let index = self.index;
         self.left -= 1;
@@ -350,6 +370,18 @@ impl<'de> de::MapAccess<'de> for &mut Entries<'_, 'de, '_> {
         match seed.deserialize(&mut *self.de) {
             Ok(value) => Ok(value),
             Err(fault) => Err(self.fault_at(start, fault)),
+        }
+    }
+
+    #[inline(always)]
+    fn next_entry<K: Deserialize<'de>, V: Deserialize<'de>>(&mut self) -> Result<Option<(K, V)>, Fault> {
+        match self.next_key() {
+            Ok(Some(key)) => match self.next_value() {
+                Ok(value) => Ok(Some((key, value))),
+                Err(fault) => Err(fault),
+            },
+            Ok(None) => Ok(None),
+            Err(fault) => Err(fault),
         }
     }
 
