@@ -6,6 +6,7 @@
 //! ([`Channel::send`]) or are refused ([`Channel::try_send`]), as a BEAM suspends them
 //! (`busy_dist_port`); signals of the protocol pass ([`Channel::push`]).
 
+mod patience;
 mod reader;
 mod reason;
 mod shared;

@@ -11,10 +11,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::patience::Patience;
 use super::reason::{CloseCause, CloseParty, CloseReason};
 use super::shared::Shared;
 use super::{ChannelConfig, HiddenPeer, Receiver};
-use crate::proto::{Frame, FrameReader, Liveness, Verdict};
+use crate::proto::{Frame, FrameReader, Liveness, Progress, Verdict};
 
 pub(super) struct Reader<I, R> {
     input: I,
@@ -72,6 +73,7 @@ impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
         let shared = self.end.0.clone();
         let mut stop = std::pin::pin!(shared.stop.cancelled());
         let mut timer = std::pin::pin!(tokio::time::sleep_until(self.liveness.deadline().into()));
+        let mut patience = Patience::default();
         loop {
             match self.deliver(&shared) {
                 Err(reason) => return reason,
@@ -80,27 +82,37 @@ impl<I: AsyncRead + Unpin, R: Receiver> Reader<I, R> {
                 Ok(_) if self.frames.is_out_of_buffers() => tokio::task::yield_now().await,
                 Ok(_) => {}
             }
-            tokio::select! {
-                biased;
-                () = &mut stop => return shared.reason().unwrap_or_else(|| CloseReason::disconnect("stopped")),
-                () = &mut timer => {
-                    match self.liveness.poll(Instant::now().into_std(), shared.progress()) {
-                        Verdict::Fine => {}
-                        Verdict::SendTick => shared.tick(),
-                        Verdict::Dead { silence } => {
-                            return CloseReason { who: CloseParty::Network, why: CloseCause::TickTimeout { silence } };
+            let Progress { received_packets, sent_bytes, .. } = shared.progress();
+            let looks = patience.looks(received_packets, sent_bytes);
+            let mut looked = 0;
+            let read = loop {
+                tokio::select! {
+                    biased;
+                    () = &mut stop => return shared.reason().unwrap_or_else(|| CloseReason::disconnect("stopped")),
+                    () = &mut timer => {
+                        match self.liveness.poll(Instant::now().into_std(), shared.progress()) {
+                            Verdict::Fine => {}
+                            Verdict::SendTick => shared.tick(),
+                            Verdict::Dead { silence } => {
+                                return CloseReason { who: CloseParty::Network, why: CloseCause::TickTimeout { silence } };
+                            }
                         }
+                        timer.as_mut().reset(self.liveness.deadline().into());
                     }
-                    timer.as_mut().reset(self.liveness.deadline().into());
+                    read = read_into(&mut self.input, self.frames.room()) => break read,
+                    () = tokio::task::yield_now(), if looked < looks => looked += 1,
                 }
-                read = read_into(&mut self.input, self.frames.room()) => match read {
-                    Ok(0) => return CloseReason { who: CloseParty::Peer, why: CloseCause::PeerClosed },
-                    Ok(len) => {
-                        shared.received_bytes.fetch_add(len as u64, Relaxed);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return CloseReason::io(error),
+            };
+            match read {
+                Ok(0) => return CloseReason { who: CloseParty::Peer, why: CloseCause::PeerClosed },
+                Ok(len) => {
+                    shared.received_bytes.fetch_add(len as u64, Relaxed);
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return CloseReason::io(error),
+            }
+            if looks > 0 {
+                patience.looked(looked);
             }
         }
     }
