@@ -44,7 +44,7 @@ fn record(value: Term) -> Term {
 
 const KINDS: [fn(Term) -> Term; 7] = [
     |term| Term::Tuple(vec![term]),
-    |term| Term::List(vec![term]),
+    |term| Term::from(vec![term]),
     |term| Term::ImproperList(vec![term], Box::new(1.into())),
     |term| Term::map([(term, 1.into())]),
     |term| Term::map([(1.into(), term)]),

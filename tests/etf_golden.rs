@@ -135,7 +135,7 @@ fn live_beams_agree_on_the_corpus() {
 #[test]
 fn live_beams_send_random_terms_back_as_they_were() {
     for mut beam in beams() {
-        let terms = Term::List(samples(term(beam.release), 400));
+        let terms = Term::from(samples(term(beam.release), 400));
         let answer = beam.ask(tuple![atom!("echo"), Term::from(terms.to_binary().unwrap().to_vec())]);
         assert_eq!(decode(answer.as_binary().unwrap()), terms, "OTP {}", beam.release);
     }
@@ -173,7 +173,7 @@ fn order_is_that_of_a_beam() {
         }
         for strategy in strategies {
             let mut terms = samples(strategy, 400);
-            let unsorted = Term::List(terms.clone());
+            let unsorted = Term::from(terms.clone());
             let answer = beam.ask(tuple![atom!("sort"), Term::from(unsorted.to_binary().unwrap().to_vec())]);
             let theirs = decode(answer.as_binary().unwrap());
             // Stable, as `lists:sort/1` is: 1 and 1.0 stay as they were.
@@ -310,7 +310,7 @@ fn nested(leaf: BoxedStrategy<Term>) -> BoxedStrategy<Term> {
     leaf.prop_recursive(4, 40, 5, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..5).prop_map(Term::Tuple),
-            vec(inner.clone(), 0..5).prop_map(Term::List),
+            vec(inner.clone(), 0..5).prop_map(Term::from),
             (vec(inner.clone(), 1..4), inner.clone()).prop_map(|(list, tail)| Term::list_with_tail(list, tail)),
             vec((inner.clone(), inner), 0..5).prop_map(Term::map),
         ]

@@ -59,7 +59,7 @@ fn export(node: &Node) {
             tokio::time::sleep(Duration::from_millis(60 - number.min(5) * 10)).await;
             let mut order = order.lock().unwrap();
             order.push(Term::from(number));
-            Ok(Term::List(order.clone()))
+            Ok(Term::from(order.clone()))
         }
     });
 }

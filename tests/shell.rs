@@ -32,7 +32,7 @@ async fn serve(epmd: &Epmd) -> Node {
         let number = args.first().and_then(Term::as_i64).ok_or_else(Exception::badarg)?;
         Ok(Term::from(number * 2))
     });
-    node.export(a!("m"), a!("huge"), 0, |_, _| async move { Ok(Term::List(vec![Term::from(123_456); 200_000])) });
+    node.export(a!("m"), a!("huge"), 0, |_, _| async move { Ok(Term::from(vec![Term::from(123_456); 200_000])) });
     node
 }
 

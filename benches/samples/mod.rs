@@ -56,7 +56,7 @@ fn node() -> Atom {
 }
 
 fn listed(elements: impl Iterator<Item = Term>) -> Term {
-    Term::List(elements.collect())
+    Term::list(elements)
 }
 
 fn entry(at: i64, random: &mut Random) -> Term {

@@ -46,7 +46,7 @@ impl TryFrom<&eetf::Term> for Term {
     fn try_from(term: &eetf::Term) -> Result<Self, CompatError> {
         // What recurses is apart from what does not, so that a level takes little of the stack.
         match term {
-            eetf::Term::List(list) => all_from(&list.elements).map(Term::List),
+            eetf::Term::List(list) => all_from(&list.elements).map(Term::from),
             eetf::Term::Tuple(tuple) => all_from(&tuple.elements).map(Term::Tuple),
             eetf::Term::ImproperList(list) => improper_from(list),
             eetf::Term::Map(map) => map_from(map),
@@ -76,7 +76,7 @@ fn leaf_from(term: &eetf::Term) -> Result<Term, CompatError> {
         eetf::Term::ExternalFun(fun) => Term::export(atom_from(&fun.module)?, atom_from(&fun.function)?, fun.arity),
         eetf::Term::Binary(binary) => binary.bytes.clone().into(),
         eetf::Term::BitBinary(bits) => bits_from(bits)?,
-        eetf::Term::ByteList(list) => Term::list(list.bytes.iter().map(|&byte| byte.into())),
+        eetf::Term::ByteList(list) => Term::List(super::List::from_bytes(list.bytes.clone())),
         nested => return Term::try_from(nested),
     })
 }

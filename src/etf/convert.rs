@@ -30,7 +30,7 @@ macro_rules! list {
         )
     };
     ($($element:expr),* $(,)?) => {
-        $crate::etf::Term::List(::std::vec![$($crate::etf::Term::from($element)),*])
+        $crate::etf::Term::List(::std::vec![$($crate::etf::Term::from($element)),*].into())
     };
 }
 
@@ -114,7 +114,7 @@ impl From<Vec<u8>> for Term {
 impl From<Vec<Term>> for Term {
     /// A proper list.
     fn from(elements: Vec<Term>) -> Self {
-        Self::List(elements)
+        Self::List(elements.into())
     }
 }
 

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::error::{DecodeError, DecodeErrorKind};
 use super::limits::Limits;
+use super::list::List;
 use super::map::Map;
 use super::read::{Integer, Reader};
 use super::tag;
@@ -207,7 +208,7 @@ impl Building<'_> {
         reader.go_on(rest);
         if open.missing == 1 && rest.first() == Some(&tag::NIL) {
             reader.nil()?;
-            return self.leaf(Term::List(terms));
+            return self.leaf(Term::List(terms.into()));
         }
         self.terms.extend(terms);
         Ok(Some(open))
@@ -241,7 +242,7 @@ impl Building<'_> {
                 let bytes = reader.byte_list()?;
                 self.items = self.items.saturating_add(bytes.len());
                 self.check(start)?;
-                Term::List(bytes.iter().map(|&byte| Term::Integer(byte.into())).collect())
+                Term::List(List::from_bytes(reader.share(bytes)))
             }
             tag::BIT_BINARY => {
                 let (bytes, bits) = reader.bitstring()?;
@@ -309,7 +310,7 @@ impl Building<'_> {
             }
             Kind::List => {
                 let parts = self.parts(open.base);
-                self.terms.push(Term::List(parts));
+                self.terms.push(Term::List(parts.into()));
             }
             _ => {
                 let whole = self.whole(open)?;
@@ -323,7 +324,7 @@ impl Building<'_> {
     fn whole(&mut self, open: Open) -> Result<Term, DecodeError> {
         Ok(match open.kind {
             Kind::Tuple => Term::Tuple(self.parts(open.base)),
-            Kind::List => Term::List(self.parts(open.base)),
+            Kind::List => Term::List(self.parts(open.base).into()),
             Kind::Tailed => {
                 let tail = self.terms.pop().unwrap_or(Term::NIL);
                 Term::list_with_tail(self.parts(open.base), tail)

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use num_bigint::{BigInt, Sign};
 use num_traits::{FromPrimitive, ToPrimitive};
 
+use super::list::List;
 use super::term::{Fun, OpaqueFun, Record, Term};
 
 impl Term {
@@ -143,6 +144,11 @@ fn compare_with_float(integer_term: &Term, float: f64) -> Ordering {
 
 /// Element by element; where one ends, its tail is compared with what is left of the other.
 fn compare_lists(a: &Term, b: &Term, exact: bool) -> Ordering {
+    if let (Term::List(a), Term::List(b)) = (a, b)
+        && let (Some(a), Some(b)) = (a.as_bytes(), b.as_bytes())
+    {
+        return a.cmp(b);
+    }
     let (mut left, mut left_tail) = parts(a);
     let (mut right, mut right_tail) = parts(b);
     loop {
@@ -273,7 +279,7 @@ impl Hash for Term {
             Self::Ref(reference) => reference.hash(state),
             Self::Tuple(elements) => elements.hash(state),
             // The elements alone, so that a list whose tail is a list by hand still agrees.
-            Self::List(elements) => elements.iter().for_each(|element| element.hash(state)),
+            Self::List(list) => hash_list(list, state),
             Self::ImproperList(elements, tail) => hash_improper(elements, tail, state),
             Self::Map(map) => map.iter().for_each(|pair| pair.hash(state)),
             Self::Binary(bytes) => hash_bits(bytes, 8, state),
@@ -292,10 +298,17 @@ fn hash_big<H: Hasher>(value: &BigInt, state: &mut H) {
     value.iter_u64_digits().for_each(|digit| digit.hash(state));
 }
 
+fn hash_list<H: Hasher>(list: &List, state: &mut H) {
+    match list.as_bytes() {
+        Some(bytes) => bytes.iter().for_each(|&byte| Term::Integer(byte.into()).hash(state)),
+        None => list.iter().for_each(|element| element.hash(state)),
+    }
+}
+
 fn hash_improper<H: Hasher>(elements: &[Term], tail: &Term, state: &mut H) {
     elements.iter().for_each(|element| element.hash(state));
     match tail {
-        Term::List(more) => more.iter().for_each(|element| element.hash(state)),
+        Term::List(more) => hash_list(more, state),
         Term::ImproperList(more, tail) => hash_improper(more, tail, state),
         tail => tail.hash(state),
     }

@@ -237,7 +237,7 @@ impl<'t> Parser<'t> {
         loop {
             elements.push(self.term()?);
             if self.sign("]") {
-                return Ok(Term::List(elements));
+                return Ok(Term::List(elements.into()));
             }
             if self.take("|") {
                 let tail = self.term()?;

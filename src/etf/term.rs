@@ -11,6 +11,7 @@ use super::atom::{Atom, AtomTooLong};
 use super::encode::Encoder;
 use super::error::EncodeError;
 use super::ids::{Pid, Port, Ref};
+use super::list::List;
 use super::map::Map;
 use super::write;
 
@@ -40,8 +41,9 @@ pub enum Term {
     Ref(Box<Ref>),
     /// A tuple.
     Tuple(Vec<Term>),
-    /// A proper list, the empty one included. Erlang's strings are lists of integers.
-    List(Vec<Term>),
+    /// A proper list, the empty one included. Erlang's strings are lists of integers, and stay bytes until somebody
+    /// looks at their elements.
+    List(List),
     /// At least one element and a tail that is no list: `[alias | #Ref<…>]` is one.
     ImproperList(Vec<Term>, Box<Term>),
     /// A map.
@@ -152,7 +154,7 @@ pub struct Record {
 
 impl Term {
     /// The empty list.
-    pub const NIL: Term = Term::List(Vec::new());
+    pub const NIL: Term = Term::List(List::new());
 
     /// An atom from text that is not known at compile time; else `Term::from(atom!("ok"))`.
     ///
@@ -179,6 +181,9 @@ impl Term {
 
     /// The list of the characters of a text: Erlang's `"text"`, Elixir's `~c"text"`.
     pub fn charlist(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self::List(List::from_bytes(Bytes::copy_from_slice(text.as_bytes())));
+        }
         Self::List(text.chars().map(|character| Self::Integer(u32::from(character).into())).collect())
     }
 
@@ -188,7 +193,7 @@ impl Term {
             tail if elements.is_empty() => tail,
             Term::List(more) => {
                 elements.extend(more);
-                Self::List(elements)
+                Self::List(elements.into())
             }
             Term::ImproperList(more, tail) => {
                 elements.extend(more);
@@ -312,7 +317,7 @@ impl Term {
 
     /// True for the empty list.
     pub fn is_nil(&self) -> bool {
-        self.as_list().is_some_and(<[Term]>::is_empty)
+        matches!(self, Self::List(list) if list.is_empty())
     }
 
     /// The map, when it is one.
@@ -341,9 +346,12 @@ impl Term {
         match self {
             Self::Atom(atom) => Some(atom.as_str().to_owned()),
             Self::Binary(_) => self.as_str().map(str::to_owned),
-            Self::List(elements) => {
+            Self::List(list) => {
                 let character = |term: &Term| char::from_u32(u32::try_from(term.as_i64()?).ok()?);
-                elements.iter().map(character).collect()
+                match list.as_bytes() {
+                    Some(bytes) => Some(bytes.iter().map(|&byte| char::from(byte)).collect()),
+                    None => list.iter().map(character).collect(),
+                }
             }
             _ => None,
         }

@@ -104,14 +104,20 @@ fn head<'t, 'a>(term: &'t Term, encoder: &mut Encoder<'a>, work: &mut Stack<'t, 
             work.push(Work::Terms(elements.iter()));
         }
         Term::List(elements) if elements.is_empty() => encoder.nil(),
-        Term::List(elements) => match bytes(elements) {
-            Some(bytes) => encoder.byte_list(&bytes),
-            None => {
-                encoder.list_header(count(elements.len())?);
-                work.push(Work::Nil);
-                work.push(Work::Terms(elements.iter()));
+        Term::List(list) => {
+            let len = count(list.len())?;
+            match list.as_bytes() {
+                Some(bytes) => encoder.byte_list(bytes),
+                None => match bytes(list) {
+                    Some(bytes) => encoder.byte_list(&bytes),
+                    None => {
+                        encoder.list_header(len);
+                        work.push(Work::Nil);
+                        work.push(Work::Terms(list.iter()));
+                    }
+                },
             }
-        },
+        }
         Term::ImproperList(elements, tail) => {
             if !elements.is_empty() {
                 encoder.list_header(count(elements.len())?);

@@ -247,12 +247,8 @@ impl Exception {
 
     /// `error:undef` with the stack that a BEAM gives for a function that is not there.
     pub fn undef(module: &Atom, function: &Atom, args: Vec<Term>) -> Self {
-        let frame = Term::Tuple(vec![
-            Term::Atom(module.clone()),
-            Term::Atom(function.clone()),
-            Term::List(args),
-            Term::List(Vec::new()),
-        ]);
+        let frame =
+            Term::Tuple(vec![Term::Atom(module.clone()), Term::Atom(function.clone()), Term::from(args), Term::NIL]);
         Self { class: Class::Error, reason: Term::Atom(crate::atom!("undef")), stack: vec![frame] }
     }
 
@@ -265,11 +261,11 @@ impl Exception {
     /// `{{nocatch, Value}, Stack}` for throws, the reason itself for exits.
     pub fn into_reason(self) -> Reason {
         Reason::from_term(&match self.class {
-            Class::Error => Term::Tuple(vec![self.reason, Term::List(self.stack)]),
+            Class::Error => Term::Tuple(vec![self.reason, Term::from(self.stack)]),
             Class::Exit => self.reason,
             Class::Throw => {
                 let nocatch = Term::Tuple(vec![Term::Atom(crate::atom!("nocatch")), self.reason]);
-                Term::Tuple(vec![nocatch, Term::List(self.stack)])
+                Term::Tuple(vec![nocatch, Term::from(self.stack)])
             }
         })
     }

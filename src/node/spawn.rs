@@ -110,9 +110,9 @@ impl Core {
             result: Ok(process.pid().clone()),
         };
         connection.signal_by(process.pid(), &reply);
-        let args = args.map_or_else(|| Ok(Term::List(Vec::new())), |args| args.term());
+        let args = args.map_or_else(|| Ok(Term::NIL), |args| args.term());
         let args = match args {
-            Ok(Term::List(args)) => args,
+            Ok(Term::List(args)) => args.into_vec(),
             Ok(_) => return process.end(Exception::badarg().into_reason()),
             Err(error) => {
                 tracing::warn!(peer = %connection.name, %module, %function, %error, "arguments cannot be read");
@@ -221,7 +221,7 @@ impl Core {
             arity,
             options: SpawnOptions { link, monitor, bad: None },
         };
-        let args = Term::List(args);
+        let args = Term::from(args);
         let outgoing = Outgoing::with_payload(&control, connection.flags, |encoder| args.encode(encoder))?;
         {
             let pending = PendingSpawn { connection: connection.clone() };

@@ -44,7 +44,7 @@ fn erlang(node: &Node) {
     });
     node.export(m(), atom!("apply"), 2, |context: CallContext, args| async move {
         match <[Term; 2]>::try_from(args) {
-            Ok([fun, Term::List(args)]) => apply_fun(context.into_process(), fun, args).await,
+            Ok([fun, Term::List(args)]) => apply_fun(context.into_process(), fun, args.into_vec()).await,
             _ => Err(Exception::badarg()),
         }
     });

@@ -74,7 +74,7 @@ fn result(reference: Term, outcome: Result<Term, Exception>) -> Term {
 pub(crate) fn module_function_args(args: Vec<Term>) -> Result<(Atom, Atom, Vec<Term>), Exception> {
     let args: Result<[Term; 3], _> = args.try_into();
     match args {
-        Ok([Term::Atom(module), Term::Atom(function), Term::List(args)]) => Ok((module, function, args)),
+        Ok([Term::Atom(module), Term::Atom(function), Term::List(args)]) => Ok((module, function, args.into_vec())),
         _ => Err(Exception::badarg()),
     }
 }

@@ -51,7 +51,7 @@ impl Node {
         self.export(module, function, F::ARITY, move |_: CallContext, args| match run.call(&args) {
             Ok(running) => running,
             Err(text) => {
-                let frame = tuple![&name.0, &name.1, Term::List(args), Term::NIL];
+                let frame = tuple![&name.0, &name.1, Term::from(args), Term::NIL];
                 let badarg = Exception::error(tuple![atom!("badarg"), text]);
                 std::future::ready(Err(Exception { stack: vec![frame], ..badarg })).boxed()
             }

@@ -136,7 +136,7 @@ fn text_of(control: &Term, args: &[Term]) -> String {
     };
     let text = control.as_deref().and_then(|control| format(control, args).ok());
     // As `logger` has it, what does not fit is shown as it is.
-    text.unwrap_or_else(|| format!("{} {}", control.unwrap_or_default(), print(&Term::List(args.to_vec()))))
+    text.unwrap_or_else(|| format!("{} {}", control.unwrap_or_default(), print(&Term::from(args.to_vec()))))
 }
 
 /// The text of a report. The function in its metadata that would make one is code of the other node, so

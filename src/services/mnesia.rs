@@ -186,7 +186,7 @@ impl Mnesia {
         let Ok(arity) = u8::try_from(args.len()) else {
             return Err(CallError::from(Exception::undef(&module, &function, args)).into());
         };
-        let call = vec![Term::export(module, function, arity), Term::List(args)];
+        let call = vec![Term::export(module, function, arity), Term::from(args)];
         let transaction =
             self.node.rpc_payload(&self.member, atom!("mnesia"), atom!("transaction"), call, self.timeout).await?;
         match transaction.decode().map_err(CallError::from)? {

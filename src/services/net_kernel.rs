@@ -82,7 +82,7 @@ impl Spawn {
             _ => return None,
         };
         let group_leader = Some(group_leader.clone());
-        Some(Self { module, function, args, link, monitor, group_leader })
+        Some(Self { module, function, args: args.into_vec(), link, monitor, group_leader })
     }
 
     fn start(self, node: &Node, from: ReplyTo, process: &Process) -> Answer<Term> {

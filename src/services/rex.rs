@@ -194,7 +194,7 @@ impl Call {
             leader if leader.is_atom("send_stdout_to_caller") => Output::Caller,
             _ => Output::User,
         };
-        Some((kind, Self { module, function, args, output }))
+        Some((kind, Self { module, function, args: args.into_vec(), output }))
     }
 
     fn spawn(self, node: &Node, caller: Caller) {

@@ -100,7 +100,7 @@ impl Node {
             process.set_group_leader(leader);
         }
         let mark = self.make_ref();
-        let call = vec![Term::from(mark.clone()), Term::Atom(module), Term::Atom(function), Term::List(args)];
+        let call = vec![Term::from(mark.clone()), Term::Atom(module), Term::Atom(function), Term::from(args)];
         let exchange = async {
             let with = SpawnWith { link: false, monitor: true };
             let request = process.spawn_request(node, (atom!("erpc"), atom!("execute_call"), call), with).await?;
@@ -186,7 +186,7 @@ impl Node {
             });
             return Ok(());
         }
-        let call = vec![Term::Atom(module), Term::Atom(function), Term::List(args)];
+        let call = vec![Term::Atom(module), Term::Atom(function), Term::from(args)];
         let call = (atom!("erpc"), atom!("execute_cast"), call);
         self.process_labelled("rpc cast").spawn_request(node, call, SpawnWith::default()).await?;
         Ok(())
@@ -197,7 +197,8 @@ impl Node {
 pub(super) fn arguments(args: &impl Serialize) -> Result<Vec<Term>, CallError> {
     let encoded = etf::to_payload(args).map_err(SendError::from)?;
     match encoded.term()? {
-        Term::Tuple(args) | Term::List(args) => Ok(args),
+        Term::Tuple(args) => Ok(args),
+        Term::List(args) => Ok(args.into_vec()),
         // How `()` is written is a matter of the serializer.
         Term::Atom(_) if std::mem::size_of_val(args) == 0 => Ok(Vec::new()),
         _ => {
@@ -224,7 +225,7 @@ fn outcome(reason: &Reason, mark: &Ref) -> Result<Payload, CallError> {
         let reason = Term::decode(&mut reader, &etf::Limits::default())?;
         let stack = match stack {
             true => match Term::decode(&mut reader, &etf::Limits::default())? {
-                Term::List(stack) => stack,
+                Term::List(stack) => stack.into_vec(),
                 _ => Vec::new(),
             },
             false => Vec::new(),

@@ -198,7 +198,7 @@ mod tests {
         let mut list = ops_term(&ops).as_list().unwrap().to_vec();
         list.push(tuple![atom!("insert"), atom!("nothing")]);
         list.push(Term::from(7));
-        assert_eq!(Op::read_all(&Term::List(list)), ops);
+        assert_eq!(Op::read_all(&Term::from(list)), ops);
         assert!(Op::read_all(&Term::from(1)).is_empty());
     }
 }

@@ -83,7 +83,7 @@ fn sys_info(node: &Node) -> Term {
     if let Term::List(memory) = memory_or_nothing(node) {
         all.extend(memory);
     }
-    Term::List(all)
+    Term::from(all)
 }
 
 fn memory_or_nothing(node: &Node) -> Term {
@@ -116,7 +116,7 @@ async fn procs_info(mut context: CallContext, args: Vec<Term>) -> Result<Term, E
     // The last message is the one with fewer, even if it has none.
     loop {
         let (some, more) = rest.split_at(rest.len().min(PROCESSES_IN_A_MESSAGE));
-        let message = tuple![atom!("procs_info"), &own, Term::List(some.to_vec())];
+        let message = tuple![atom!("procs_info"), &own, Term::from(some.to_vec())];
         process.send(collector, &message).await.map_err(|_| Exception::badarg())?;
         if some.len() < PROCESSES_IN_A_MESSAGE {
             return Ok(Term::Atom(atom!("ok")));
@@ -142,7 +142,7 @@ async fn etop_collect(mut context: CallContext, args: Vec<Term>) -> Result<Term,
         run_queue(&node),
         Term::NIL,
         memory,
-        Term::List(rows),
+        Term::from(rows),
     ];
     let message = tuple![context.pid(), info];
     context.process().send(collector, &message).await.map_err(|_| Exception::badarg())?;

@@ -181,7 +181,7 @@ async fn get_status(mut context: CallContext, args: Vec<Term>) -> Result<Term, E
         _ => return Err(Exception::badarg()),
     };
     let failed = |why: Atom| {
-        let call = tuple![atom!("sys"), atom!("get_status"), Term::List(args.clone())];
+        let call = tuple![atom!("sys"), atom!("get_status"), Term::from(args.clone())];
         Exception::exit(tuple![why, call])
     };
     let pid = match name {

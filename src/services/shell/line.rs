@@ -62,7 +62,7 @@ pub(super) fn call(text: &str) -> Result<Option<Call>, ParseError> {
 pub(super) fn terms(text: &str) -> Result<Vec<Term>, ParseError> {
     let list: Result<Term, ParseError> = format!("[{text}\n]").parse();
     match list {
-        Ok(Term::List(terms)) => Ok(terms),
+        Ok(Term::List(terms)) => Ok(terms.into_vec()),
         Ok(_) => Err(ParseError { what: "terms with commas between are expected".to_owned(), line: 1, column: 1 }),
         // The bracket is ours.
         Err(error) => Err(ParseError { column: error.column.saturating_sub(1).max(1), ..error }),

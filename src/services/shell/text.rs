@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(show(&exact), exact);
         let cut = show(&format!("{exact}x"));
         assert_eq!(cut, format!("{exact} … (only the first {LONGEST} characters are shown)"));
-        let huge = Term::List(vec![Term::from(-7); 1_000_000]);
+        let huge = Term::from(vec![Term::from(-7); 1_000_000]);
         assert!(show(&huge).len() < LONGEST + 100);
     }
 
