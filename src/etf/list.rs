@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -16,21 +17,45 @@ use super::term::Term;
 #[derive(Clone)]
 pub struct List(Form);
 
-#[derive(Clone)]
 enum Form {
     Terms(Vec<Term>),
-    Bytes(Box<Compact>),
+    /// A trait object, lest terms count as keys of a map that change (clippy's `mutable_key_type`): what is made late
+    /// changes nothing that anybody sees.
+    Bytes(Box<dyn Lazy>),
+}
+
+trait Lazy: Send + Sync + UnwindSafe + RefUnwindSafe {
+    fn bytes(&self) -> &Bytes;
+    fn terms(&self) -> &[Term];
+    fn into_terms(self: Box<Self>) -> Vec<Term>;
 }
 
 struct Compact {
     bytes: Bytes,
-    /// What has been looked at.
+    /// Once they were looked at.
     terms: OnceLock<Box<[Term]>>,
 }
 
-impl Clone for Compact {
+impl Lazy for Compact {
+    fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    fn terms(&self) -> &[Term] {
+        self.terms.get_or_init(|| terms(&self.bytes))
+    }
+
+    fn into_terms(mut self: Box<Self>) -> Vec<Term> {
+        self.terms.take().unwrap_or_else(|| terms(&self.bytes)).into_vec()
+    }
+}
+
+impl Clone for Form {
     fn clone(&self) -> Self {
-        Self { bytes: self.bytes.clone(), terms: OnceLock::new() }
+        match self {
+            Self::Terms(terms) => Self::Terms(terms.clone()),
+            Self::Bytes(lazy) => Self::Bytes(Box::new(Compact { bytes: lazy.bytes().clone(), terms: OnceLock::new() })),
+        }
     }
 }
 
@@ -51,7 +76,7 @@ impl List {
     /// The bytes, if that is what the list was made of. One that was made of terms has none, whatever these are.
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.0 {
-            Form::Bytes(compact) => Some(&compact.bytes),
+            Form::Bytes(lazy) => Some(lazy.bytes()),
             Form::Terms(_) => None,
         }
     }
@@ -60,7 +85,7 @@ impl List {
     pub fn as_slice(&self) -> &[Term] {
         match &self.0 {
             Form::Terms(terms) => terms,
-            Form::Bytes(compact) => compact.terms.get_or_init(|| terms(&compact.bytes)),
+            Form::Bytes(lazy) => lazy.terms(),
         }
     }
 
@@ -68,7 +93,7 @@ impl List {
     pub fn len(&self) -> usize {
         match &self.0 {
             Form::Terms(terms) => terms.len(),
-            Form::Bytes(compact) => compact.bytes.len(),
+            Form::Bytes(lazy) => lazy.bytes().len(),
         }
     }
 
@@ -81,7 +106,7 @@ impl List {
     pub fn into_vec(self) -> Vec<Term> {
         match self.0 {
             Form::Terms(terms) => terms,
-            Form::Bytes(mut compact) => compact.terms.take().unwrap_or_else(|| terms(&compact.bytes)).into_vec(),
+            Form::Bytes(lazy) => lazy.into_terms(),
         }
     }
 }
@@ -171,5 +196,30 @@ mod tests {
         assert_eq!((compact.clone().into_vec(), compact.into_vec()), (long.clone().into_vec(), long.into_vec()));
         assert!(List::from_bytes(Bytes::new()).as_bytes().is_none());
         assert_ne!(List::from_bytes(&b"a"[..]), List::from_bytes(&b"b"[..]));
+    }
+
+    #[test]
+    fn order_hash_and_wire_do_not_tell_the_two_apart() {
+        let hash = |term: &Term| {
+            std::hash::BuildHasher::hash_one(
+                &std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default(),
+                term,
+            )
+        };
+        let texts: [&[u8]; 6] = [b"", b"a", b"ab", b"b", b"\xff", b"abc"];
+        let both =
+            texts.map(|text| [Term::List(List::from_bytes(text)), Term::list(text.iter().map(|&byte| byte.into()))]);
+        for [compact, long] in &both {
+            assert_eq!((compact, hash(compact)), (long, hash(long)));
+            assert_eq!(compact.to_binary().unwrap(), long.to_binary().unwrap());
+            assert_eq!((compact.to_string(), compact.to_text()), (long.to_string(), long.to_text()));
+            for [other, other_long] in &both {
+                let orders = [compact.cmp(other), compact.cmp(other_long), long.cmp(other), long.cmp(other_long)];
+                assert_eq!(orders, [long.cmp(other_long); 4], "{compact} and {other}");
+            }
+        }
+        let huge = List::from_bytes(vec![7; 70_000]);
+        let long: Term = huge.to_vec().into();
+        assert_eq!(Term::List(huge).to_binary().unwrap(), long.to_binary().unwrap());
     }
 }
